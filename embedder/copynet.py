@@ -1,0 +1,136 @@
+"""The copy-detection network, in SSCD's form: a ResNet trunk, GeM pooling, one linear layer, unit length.
+
+What is special: GeM with a fixed p = 3 in place of the average pool (a learned p diverged for SSCD's authors), and `fc`
+holds the descriptor's projection, so that torchvision-layout SSCD files load without renaming.
+Source: arXiv 2202.10261 section 4; RegionGeM and model code of facebookresearch/sscd-copy-detection (MIT).
+
+Letters: B images, C channels, H W pixels, h w positions after the trunk, E descriptor width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """The shape of one copy network."""
+
+    bottleneck: bool
+    blocks: tuple[int, ...]
+    widths: tuple[int, ...]  # inner width of each stage; a bottleneck puts out four times as much
+    dim: int  # descriptor width
+
+    @property
+    def expansion(self) -> int:
+        """Output channels over inner width of one block."""
+        return 4 if self.bottleneck else 1
+
+
+# resnet50: SSCD's released models, 512-d. small: trained here, see weights/copy-small.md.
+VARIANTS = {
+    "resnet50": Variant(bottleneck=True, blocks=(3, 4, 6, 3), widths=(64, 128, 256, 512), dim=512),
+    "small": Variant(bottleneck=False, blocks=(1, 2, 2, 2), widths=(32, 64, 128, 256), dim=256),
+}
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _shortcut(before, width, stride)
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        y = functional.relu(self.bn1(self.conv1(x_BChw)))
+        y = self.bn2(self.conv2(y))
+        return functional.relu(y + (x_BChw if self.downsample is None else self.downsample(x_BChw)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (which carries the stride), 1x1 and a shortcut; the output is four times as wide as the inside."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.downsample = _shortcut(before, 4 * width, stride)
+
+    def forward(self, x_BChw: Tensor) -> Tensor:
+        y = functional.relu(self.bn1(self.conv1(x_BChw)))
+        y = functional.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return functional.relu(y + (x_BChw if self.downsample is None else self.downsample(x_BChw)))
+
+
+def _shortcut(before: int, after: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and before == after:
+        return None
+    return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+
+
+def gem(x_BChw: Tensor, p: float = 3.0) -> Tensor:
+    """Generalised mean over positions: (B, C, h, w) to (B, C). Inputs are clamped to at least 1e-6. p = 1 is the plain mean."""
+    return x_BChw.clamp(min=1e-6).pow(p).mean((2, 3)).pow(1 / p)
+
+
+class CopyNet(nn.Module):
+    """Images to unit descriptors whose cosine says how likely two images are edits of one another."""
+
+    def __init__(self, variant: str = "small") -> None:
+        super().__init__()
+        if variant not in VARIANTS:
+            raise ValueError(f"unknown copy network {variant!r}; known: {', '.join(VARIANTS)}")
+        shape = VARIANTS[variant]
+        self.dim = shape.dim
+        stem = shape.widths[0]
+        self.conv1 = nn.Conv2d(3, stem, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        before = stem
+        for number, (width, count) in enumerate(zip(shape.widths, shape.blocks, strict=True), start=1):
+            setattr(self, f"layer{number}", _stage(shape, before, width, count, stride=1 if number == 1 else 2))
+            before = width * shape.expansion
+        self.fc = nn.Linear(before, shape.dim)
+        _initialise(self)
+
+    def forward(self, image_B3HW: Tensor) -> Tensor:
+        """Returns (B, E), rows of unit length. image_B3HW: normalised pixels of any size from 32 up."""
+        return functional.normalize(self.fc(gem(self.trunk(image_B3HW))), dim=1)
+
+    def trunk(self, image_B3HW: Tensor) -> Tensor:
+        """Returns (B, C, H/32, W/32), non-negative."""
+        x = self.maxpool(functional.relu(self.bn1(self.conv1(image_B3HW))))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+        return x
+
+
+def _stage(shape: Variant, before: int, width: int, count: int, stride: int) -> nn.Sequential:
+    block = Bottleneck if shape.bottleneck else BasicBlock
+    first = block(before, width, stride)
+    return nn.Sequential(first, *(block(width * shape.expansion, width, 1) for _ in range(count - 1)))
+
+
+def _initialise(model: CopyNet) -> None:
+    """He normal convolutions; the last norm of every block starts at zero and `fc` is Xavier uniform, as SSCD trains."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, BasicBlock):
+            nn.init.zeros_(module.bn2.weight)
+        elif isinstance(module, Bottleneck):
+            nn.init.zeros_(module.bn3.weight)
+    nn.init.xavier_uniform_(model.fc.weight)
+    with torch.no_grad():
+        model.fc.bias.zero_()

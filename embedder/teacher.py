@@ -1,0 +1,141 @@
+"""A teacher that needs no labels and no training by gradient: hand-made descriptors, whitened.
+
+Two descriptors of a 64-pixel view are each projected on their leading principal axes, partly whitened and brought to unit
+length, then joined: oriented gradients in 8-pixel cells (Dalal and Triggs 2005; as a training target, MaskFeat,
+arXiv 2112.09133), and k-means patch codes with the triangle encoding (Coates, Ng and Lee 2011).
+A small transformer learns from these targets in minutes, where contrastive learning alone needs hours.
+
+Letters: B images, P patches, K k-means centres, F raw features, E projected features.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+SIDE = 64  # pixels
+PATCH = 6  # pixels of the half-size view
+CELL = 8  # pixels
+ORIENTATIONS = 12
+SOFTEN_PATCH = 10 / 255**2
+SOFTEN_AXES = 0.1
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Centre, rotate on principal axes, divide by the square root of each axis's spread, unit length."""
+
+    mean_F: Tensor
+    axes_FE: Tensor
+
+    def __call__(self, features_BF: Tensor) -> Tensor:
+        return functional.normalize((features_BF - self.mean_F) @ self.axes_FE, dim=1)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Views to unit targets. Build one with `fit_teacher`."""
+
+    filters_QK: Tensor  # Q values of a patch to K products with the whitened centres
+    bias_K: Tensor
+    whiten_QQ: Tensor
+    mean_Q: Tensor
+    gradients: Projection
+    codes: Projection
+
+    @property
+    def dim(self) -> int:
+        """Width of a target."""
+        return self.gradients.axes_FE.shape[1] + self.codes.axes_FE.shape[1]
+
+    @torch.no_grad()
+    def __call__(self, view_B3SS: Tensor) -> Tensor:
+        """Returns (B, dim) of unit length. view_B3SS: float32 in [0, 1], of any size."""
+        view = shrink(view_B3SS)
+        joined = torch.cat([self.gradients(oriented_gradients(view)), self.codes(self.patch_codes(view))], dim=1)
+        return functional.normalize(joined, dim=1)
+
+    def patch_codes(self, view_B3SS: Tensor) -> Tensor:
+        """Returns (B, 9 K): how much nearer than average each centre is to each patch, averaged over a 3 x 3 layout."""
+        z_BPQ = (unit_patches(view_B3SS, stride=2) - self.mean_Q) @ self.whiten_QQ
+        squared = z_BPQ.pow(2).sum(-1, keepdim=True) + self.bias_K - 2 * (z_BPQ @ self.filters_QK)
+        distance_BPK = squared.clamp(min=0).sqrt_()
+        code_BPK = (distance_BPK.mean(-1, keepdim=True) - distance_BPK).clamp_(min=0)
+        B, P, K = code_BPK.shape
+        rows = round(P**0.5)
+        return functional.adaptive_avg_pool2d(code_BPK.reshape(B, rows, rows, K).permute(0, 3, 1, 2), 3).flatten(1)
+
+
+def shrink(view_B3SS: Tensor) -> Tensor:
+    """Returns the views at 64 pixels."""
+    if view_B3SS.shape[-1] == SIDE:
+        return view_B3SS
+    return functional.interpolate(view_B3SS, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
+
+
+def oriented_gradients(view_B3SS: Tensor) -> Tensor:
+    """Returns (B, F): a histogram of 12 unsigned directions in every cell of 8 x 8 pixels, each of about unit length."""
+    grey = functional.pad(view_B3SS.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    dx, dy = grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2], grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1]
+    strength = (dx**2 + dy**2).sqrt()
+    direction = torch.atan2(dy, dx).remainder(torch.pi) / torch.pi * ORIENTATIONS
+    lower = direction.floor()
+    upper_share = direction - lower
+    bins = torch.zeros(len(grey), ORIENTATIONS, *strength.shape[2:])
+    bins.scatter_add_(1, lower.long() % ORIENTATIONS, strength * (1 - upper_share))
+    bins.scatter_add_(1, (lower.long() + 1) % ORIENTATIONS, strength * upper_share)
+    cells = functional.avg_pool2d(bins, CELL)
+    return (cells / (cells.pow(2).sum(1, keepdim=True) + 4e-4).sqrt()).flatten(1)
+
+
+def unit_patches(view_B3SS: Tensor, stride: int) -> Tensor:
+    """Returns (B, P, Q): 6 x 6 colour patches of the half-size view, each of zero mean and about unit spread."""
+    patches_BPQ = functional.unfold(functional.avg_pool2d(view_B3SS, 2), PATCH, stride=stride).transpose(1, 2)
+    spread, mean = torch.var_mean(patches_BPQ, dim=-1, keepdim=True)
+    return (patches_BPQ - mean) * (spread + SOFTEN_PATCH).rsqrt()
+
+
+def fit_teacher(view_B3SS: Tensor, *, centres: int = 600, width: int = 512, seed: int = 0) -> Teacher:
+    """Fit centres and principal axes on a few thousand views. view_B3SS: float32 in [0, 1]; the same seed gives the same teacher."""
+    generator = torch.Generator().manual_seed(seed)
+    view = shrink(view_B3SS)
+    some = view[torch.randperm(len(view), generator=generator)[:4000]]
+    patches_NQ = unit_patches(some, stride=3).flatten(0, 1)
+    patches_NQ = patches_NQ[torch.randperm(len(patches_NQ), generator=generator)[:150_000]]
+    mean_Q, whiten_QQ = patches_NQ.mean(0), _zca(patches_NQ)
+    centre_KQ = _centres((patches_NQ - mean_Q) @ whiten_QQ, centres, generator)
+    blank = Projection(torch.empty(0), torch.empty(0, 0))
+    teacher = Teacher(centre_KQ.T.contiguous(), centre_KQ.pow(2).sum(1), whiten_QQ, mean_Q, blank, blank)
+    codes_BF = torch.cat([teacher.patch_codes(part) for part in view.split(250)])
+    gradients = _half_whitened(oriented_gradients(view), width // 2, generator)
+    codes = _half_whitened(codes_BF, width, generator)
+    return Teacher(teacher.filters_QK, teacher.bias_K, whiten_QQ, mean_Q, gradients, codes)
+
+
+def _zca(patches_NQ: Tensor) -> Tensor:
+    value, axes = torch.linalg.eigh(torch.cov(patches_NQ.T))
+    return axes @ torch.diag((value + SOFTEN_AXES).rsqrt()) @ axes.T
+
+
+def _centres(z_NQ: Tensor, count: int, generator: torch.Generator, rounds: int = 10) -> Tensor:
+    """Returns (K, Q): plain k-means from random patches."""
+    centre_KQ = z_NQ[torch.randperm(len(z_NQ), generator=generator)[:count]].clone()
+    for _ in range(rounds):
+        nearest_N = torch.cat([torch.cdist(part, centre_KQ).argmin(1) for part in z_NQ.split(20_000)])
+        size_K = torch.bincount(nearest_N, minlength=count).clamp(min=1)
+        centre_KQ = torch.zeros_like(centre_KQ).index_add_(0, nearest_N, z_NQ) / size_K[:, None]
+    return centre_KQ
+
+
+def _half_whitened(features_BF: Tensor, width: int, generator: torch.Generator) -> Projection:
+    """Leading principal axes by randomised subspace iteration, each divided by the square root of its standard deviation."""
+    centred = features_BF - features_BF.mean(0)
+    width = min(width, *centred.shape)
+    basis = torch.randn(centred.shape[1], min(width + 32, centred.shape[1]), generator=generator)
+    for _ in range(3):
+        basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
+    inside = centred @ basis
+    value, turn = torch.linalg.eigh(inside.T @ inside / len(centred))
+    value, turn = value.flip(0)[:width], turn.flip(1)[:, :width]
+    return Projection(features_BF.mean(0), basis @ turn * value.clamp(min=1e-8).pow(-0.25))

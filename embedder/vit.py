@@ -1,0 +1,252 @@
+"""The project's vision transformer: one class for every size, in the official DINOv2 key layout.
+
+What is special: pre-norm blocks with LayerScale, registers placed after the class token and never given a position,
+MLP or SwiGLU feed-forward, learned positions resized bicubically, and two additions for the small shipped model:
+a convolutional stem in place of the single patch projection, and a whitening layer after pooling.
+
+Letters: B images, H W pixels, P patches, T tokens (1 class + R registers + P patches), D width, N heads, F hidden width, E output width.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Ffn = Literal["mlp", "swiglu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """The four numbers that name a size."""
+
+    width: int
+    depth: int
+    heads: int
+    ffn: Ffn = "mlp"
+
+
+# Sources: ti, DeiT (arXiv 2012.12877 table 1); s, b, l, DINOv2 (arXiv 2304.07193 table 17, whose 18 blocks for B is a
+# misprint: code and checkpoint have 12) ; h, ViT-H of arXiv 2010.11929 table 1; g, DINOv2 with SwiGLU.
+VARIANTS = {
+    "ti": Variant(width=192, depth=12, heads=3),
+    "s": Variant(width=384, depth=12, heads=6),
+    "b": Variant(width=768, depth=12, heads=12),
+    "l": Variant(width=1024, depth=24, heads=16),
+    "h": Variant(width=1280, depth=32, heads=16),
+    "g": Variant(width=1536, depth=40, heads=24, ffn="swiglu"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class VitConfig:
+    """Everything that fixes the shapes of a `VisionTransformer`."""
+
+    variant: str = "ti"
+    patch: int = 16  # pixels
+    side: int = 224  # pixels, the size whose grid `pos_embed` is stored for
+    registers: int = 0
+    depth: int | None = None  # blocks; None is the variant's own
+    stem: bool = False  # strided 3x3 convolutions before the projection
+    pool: Literal["cls", "mean"] = "cls"
+    whiten: int = 0  # output width of the whitening layer; 0 is none
+    layerscale: float = 1.0  # initial gamma; DINOv2 trains from 1e-5 and loads over 1.0
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise ValueError(f"unknown ViT variant {self.variant!r}; known: {', '.join(VARIANTS)}")
+        if self.side % self.patch:
+            raise ValueError(f"side {self.side} is not a multiple of patch {self.patch}")
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of the stored grid."""
+        return self.side // self.patch
+
+    @property
+    def blocks(self) -> int:
+        """Number of transformer blocks."""
+        return self.depth or VARIANTS[self.variant].depth
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one joint projection for queries, keys and values."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        B, T, D = x_BTD.shape
+        q, k, v = self.qkv(x_BTD).reshape(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)  # each (B, N, T, D/N)
+        mixed_BNTd = functional.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed_BNTd.transpose(1, 2).reshape(B, T, D))
+
+
+class Mlp(nn.Module):
+    """Two layers with GELU, hidden width four times the input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.fc2(functional.gelu(self.fc1(x_BTD)))
+
+
+class SwiGlu(nn.Module):
+    """Gated feed-forward; hidden width is 2/3 of the MLP's, rounded up to a multiple of 8 (DINOv2)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = (4 * width * 2 // 3 + 7) // 8 * 8
+        self.w12 = nn.Linear(width, 2 * hidden)
+        self.w3 = nn.Linear(hidden, width)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        gate_BTF, value_BTF = self.w12(x_BTD).chunk(2, dim=-1)
+        return self.w3(functional.silu(gate_BTF) * value_BTF)
+
+
+class LayerScale(nn.Module):
+    """One learned gain per channel on a residual branch."""
+
+    def __init__(self, width: int, initial: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((width,), initial))
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return x_BTD * self.gamma
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward, each on a scaled residual branch."""
+
+    def __init__(self, shape: Variant, layerscale: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(shape.width, eps=1e-6)
+        self.attn = Attention(shape.width, shape.heads)
+        self.ls1 = LayerScale(shape.width, layerscale)
+        self.norm2 = nn.LayerNorm(shape.width, eps=1e-6)
+        self.mlp = SwiGlu(shape.width) if shape.ffn == "swiglu" else Mlp(shape.width)
+        self.ls2 = LayerScale(shape.width, layerscale)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        x_BTD = x_BTD + self.ls1(self.attn(self.norm1(x_BTD)))
+        return x_BTD + self.ls2(self.mlp(self.norm2(x_BTD)))
+
+
+class PatchEmbed(nn.Module):
+    """Pixels to patch tokens: one strided convolution, or a stem of strided 3x3 ones followed by a 1x1 projection.
+
+    The stem halves the size log2(patch) times, doubling the channels up to the width (arXiv 2106.14881).
+    """
+
+    def __init__(self, width: int, patch: int, stem: bool) -> None:
+        super().__init__()
+        self.stem = _conv_stem(width, patch) if stem else nn.Identity()
+        self.proj = nn.Conv2d(width, width, 1) if stem else nn.Conv2d(3, width, patch, patch)
+
+    def forward(self, image_B3HW: Tensor) -> Tensor:
+        return self.proj(self.stem(image_B3HW))  # (B, D, H/patch, W/patch)
+
+
+def _conv_stem(width: int, patch: int) -> nn.Sequential:
+    steps = patch.bit_length() - 1
+    if patch != 1 << steps:
+        raise ValueError(f"a convolutional stem needs a patch that is a power of two, not {patch}")
+    channels = [3] + [width >> (steps - 1 - i) for i in range(steps)]
+    layers: list[nn.Module] = []
+    for before, after in zip(channels, channels[1:], strict=False):
+        layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+class VisionTransformer(nn.Module):
+    """Images to tokens, and to one vector per image."""
+
+    def __init__(self, config: VitConfig) -> None:
+        super().__init__()
+        shape = VARIANTS[config.variant]
+        self.config = config
+        self.width = shape.width
+        self.dim = config.whiten or shape.width
+        self.patch_embed = PatchEmbed(shape.width, config.patch, config.stem)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.grid**2, shape.width))
+        self.mask_token = nn.Parameter(torch.zeros(1, shape.width))
+        if config.registers:
+            self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, shape.width))
+        self.blocks = nn.ModuleList(Block(shape, config.layerscale) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(shape.width, eps=1e-6)
+        self.whiten = nn.Linear(shape.width, config.whiten) if config.whiten else nn.Identity()
+        _initialise(self)
+
+    def forward(self, image_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
+        """Returns (B, E): the pooled and, where configured, whitened feature; not normalised."""
+        return self.whiten(self.pooled(image_B3HW, kept_BK))
+
+    def pooled(self, image_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
+        """Returns (B, D): the class token, or the mean of the patch tokens, after the last norm."""
+        tokens_BTD = self.tokens(image_B3HW, kept_BK)
+        if self.config.pool == "cls":
+            return tokens_BTD[:, 0]
+        return tokens_BTD[:, 1 + self.config.registers :].mean(1)
+
+    def tokens(self, image_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
+        """Returns (B, T, D) after the last norm.
+
+        image_B3HW: normalised pixels, H and W multiples of the patch. kept_BK: int64 patch numbers to keep (training drops the rest).
+        """
+        grid_BDhw = self.patch_embed(image_B3HW)
+        B, D, rows, columns = grid_BDhw.shape
+        positions_1TD = self.positions(rows, columns)
+        patches_BPD = grid_BDhw.flatten(2).transpose(1, 2) + positions_1TD[:, 1:]
+        if kept_BK is not None:
+            patches_BPD = patches_BPD.gather(1, kept_BK[:, :, None].expand(-1, -1, D))
+        prefix = [(self.cls_token + positions_1TD[:, :1]).expand(B, -1, -1)]
+        if self.config.registers:
+            prefix.append(self.register_tokens.expand(B, -1, -1))
+        x_BTD = torch.cat([*prefix, patches_BPD], dim=1)
+        for block in self.blocks:
+            x_BTD = block(x_BTD)
+        return self.norm(x_BTD)
+
+    def positions(self, rows: int, columns: int) -> Tensor:
+        """Returns (1, 1 + rows * columns, D): `pos_embed` resized to another grid.
+
+        As DINOv2: with registers the exact size with antialiasing; without, a scale factor with 0.1 patch of slack and none.
+        """
+        grid = self.config.grid
+        if (rows, columns) == (grid, grid):
+            return self.pos_embed
+        map_1Dgg = self.pos_embed[:, 1:].reshape(1, grid, grid, -1).permute(0, 3, 1, 2)
+        if self.config.registers:
+            resized = functional.interpolate(map_1Dgg, (rows, columns), mode="bicubic", antialias=True)
+        else:
+            scale = ((rows + 0.1) / grid, (columns + 0.1) / grid)
+            resized = functional.interpolate(map_1Dgg, scale_factor=scale, mode="bicubic")
+        return torch.cat([self.pos_embed[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
+
+
+def sincos_positions(grid: int, width: int) -> Tensor:
+    """Returns (grid * grid, width): fixed sine-cosine positions, a good starting value (arXiv 2104.02057, MoCo v3)."""
+    frequency = 10_000.0 ** -torch.linspace(0, 1, width // 4 + 1)[:-1]
+    angle = torch.arange(grid)[:, None] * frequency  # (grid, width / 4)
+    wave = torch.cat([angle.sin(), angle.cos()], dim=1)  # (grid, width / 2)
+    return torch.cat([wave.repeat_interleave(grid, 0), wave.repeat(grid, 1)], dim=1)
+
+
+def _initialise(model: VisionTransformer) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+    nn.init.normal_(model.cls_token, std=1e-6)
+    if model.config.registers:
+        nn.init.normal_(model.register_tokens, std=1e-6)
+    model.pos_embed.data[:, 1:] = 0.3 * sincos_positions(model.config.grid, model.width)
