@@ -1,0 +1,92 @@
+"""The two shapes of a stage, and what a network must offer to be used in one.
+
+A stage is a pure function and a card that describes it. `MapStage`: one part in, one part out, rows in rows out.
+`WholeStage`: all parts in, any parts out. Neither knows Ray, paths or progress bars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from curation.store import Parts
+
+
+def no_weights(_cfg: Any) -> str:
+    """The digest of a stage that loads no weights."""
+    return ""
+
+
+class Encoder(Protocol):
+    """A frozen network that maps pictures to unit vectors; a copy network also carries its thresholds."""
+
+    name: str
+    digest: str  # SHA-256 of the weights file
+    dim: int
+    side: int  # input side, pixels
+    fit: str  # "squash" or "crop": how a picture is brought to side x side
+
+    def __call__(self, pixels: Any) -> Any:
+        """(B, 3, side, side) uint8 RGB tensor -> (B, dim) float32, rows of unit length."""
+        ...
+
+
+class CopyEncoder(Encoder, Protocol):
+    """A copy-detection network with the pair of thresholds calibrated for it."""
+
+    self_similarity: float
+    reference_similarity: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapStage:
+    """Part to part. `fn(batch, tool, cfg)` returns one row per received row, in the same order.
+
+    batch: up to `batch_rows` kept rows of `consumes[0]`, joined by image_id with the columns of the other nouns it
+    consumes, and with a binary column `bytes` (null where they cannot be had) if `needs_bytes`.
+    setup(cfg, side): builds the tool (a network, a hash) once per worker; side holds the small tables named in `also`.
+    weights(cfg): SHA-256 of what the tool loads, so that other weights mean other results.
+    """
+
+    name: str
+    consumes: tuple[str, ...]
+    fn: Callable[[pa.Table, Any, Any], pa.Table]
+    version: int
+    setup: Callable[[Any, Mapping[str, pa.Table]], Any]
+    weights: Callable[[Any], str] = no_weights
+    also: tuple[str, ...] = ()
+    needs_bytes: bool = False
+    batch_rows: int = 64
+    gpu: bool = False
+
+    @property
+    def produces(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeStage:
+    """Dataset to dataset. `fn(inputs, cfg)` yields (part number, table) and holds no more than it must."""
+
+    name: str
+    consumes: tuple[str, ...]
+    fn: Callable[[Mapping[str, Parts], Any], Iterable[tuple[int, pa.Table]]]
+    version: int
+    weights: Callable[[Any], str] = no_weights
+
+    @property
+    def produces(self) -> str:
+        return self.name
+
+
+Stage = MapStage | WholeStage
+
+
+def check(stage: MapStage, received: pa.Table, produced: pa.Table) -> pa.Table:
+    """`produced`, if it has exactly the received images in their order; raises ValueError otherwise."""
+    if "image_id" in received.column_names and not produced["image_id"].equals(received["image_id"]):
+        raise ValueError(f"stage {stage.name} lost or reordered rows: {received.num_rows} in, {produced.num_rows} out")
+    return produced
