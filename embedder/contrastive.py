@@ -1,0 +1,224 @@
+"""Train the two small networks without labels: two views of every image must find each other among all views of the batch.
+
+    python -m embedder.contrastive --network copy --data seeds/ --data pool/ --minutes 75 --out copy.safetensors
+    python -m embedder.contrastive --network vit --data pool/ --minutes 75 --out vit.safetensors
+
+The copy network follows SSCD (arXiv 2202.10261, equations 3 and 5): InfoNCE at temperature 0.05 plus an entropy term (KoLeo).
+The transformer adds to InfoNCE (behind a projection head that is thrown away) a regression on the hand-made targets of `teacher.py`.
+The loop is time-boxed: the schedule runs on the share of the minutes used, and a killed training resumes from its checkpoint.
+
+Letters: B images of a batch, N = 2 B views, S V pixels of a stored image and of a view, E descriptor width.
+"""
+
+import argparse
+import math
+import os
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from embedder.augment import EDITS, GENTLE, AugmentConfig, make_view
+from embedder.copynet import CopyNet
+from embedder.encoder import normalise, save_weights
+from embedder.pictures import Pictures, read_pictures
+from embedder.teacher import Teacher, fit_teacher
+from embedder.vit import VisionTransformer, VitConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training. `augment.side` is the size trained at."""
+
+    network: Literal["copy", "vit"]
+    augment: AugmentConfig
+    vit: VitConfig = field(default_factory=VitConfig)
+    minutes: float = 10.0
+    batch: int = 128  # images; twice as many views
+    lr: float = 1e-3
+    weight_decay: float = 0.02
+    warmup: float = 0.03  # share of the training
+    temperature: float = 0.05
+    contrast: float = 1.0  # weight of InfoNCE
+    entropy: float = 0.0  # weight of KoLeo
+    teach: float = 0.0  # weight of the hand-made targets
+    finish: float = 0.15  # last share of the training ...
+    finish_side: int = 0  # ... spent at this many pixels; 0 stays at `augment.side`
+    ema: float = 0.995
+    stored_side: int = 160  # pixels that large images are kept at
+    first_share: float = 0.0  # share of a batch drawn from the first folder; 0 is in proportion to size
+    checkpoint_seconds: float = 60.0
+    seed: int = 0
+
+
+DEFAULTS = {
+    "copy": TrainConfig(network="copy", augment=EDITS, batch=96, entropy=5.0, first_share=0.3, finish_side=128, lr=2e-3),
+    "vit": TrainConfig(
+        network="vit", augment=GENTLE, temperature=0.15, contrast=0.1, teach=1.0, weight_decay=0.05,
+        vit=VitConfig(side=96, depth=8, stem=True, pool="mean"),
+    ),
+}  # fmt: skip
+
+
+class Learner(nn.Module):
+    """The network to keep, and the heads that are thrown away."""
+
+    def __init__(self, cfg: TrainConfig, teacher_dim: int) -> None:
+        super().__init__()
+        self.net: CopyNet | VisionTransformer = CopyNet("small") if cfg.network == "copy" else VisionTransformer(cfg.vit)
+        width = self.net.dim
+        self.head = nn.Identity() if cfg.network == "copy" else nn.Sequential(nn.Linear(width, 512), nn.ReLU(), nn.Linear(512, 128))
+        self.to_teacher = nn.Linear(width, teacher_dim) if teacher_dim else nn.Identity()
+
+    def forward(self, view_N3VV: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the unit descriptors to contrast (N, E) and the unit guesses of the teacher's targets (N, teacher_dim)."""
+        feature = self.net(view_N3VV)
+        return functional.normalize(self.head(feature), dim=1), functional.normalize(self.to_teacher(feature), dim=1)
+
+
+def info_nce(z_NE: Tensor, temperature: float) -> Tensor:
+    """Mean over views of -log softmax of the view's own twin among all other views. Rows i and i + N/2 are twins, of unit length."""
+    N = len(z_NE)
+    similarity_NN = (z_NE @ z_NE.T) / temperature
+    similarity_NN = similarity_NN.masked_fill(torch.eye(N, dtype=torch.bool), -math.inf)
+    twin_N = torch.arange(N).roll(N // 2)
+    return functional.cross_entropy(similarity_NN, twin_N)
+
+
+def koleo(z_NE: Tensor) -> Tensor:
+    """Minus the mean log distance of each view to its nearest view of another image; spreads descriptors evenly (SSCD, equation 5)."""
+    N = len(z_NE)
+    same_NN = torch.eye(N // 2, dtype=torch.bool).repeat(2, 2)
+    nearest_N = (z_NE @ z_NE.T).masked_fill(same_NN, -2.0).amax(1)
+    return -(2 - 2 * nearest_N).clamp(min=1e-6).sqrt().log().mean()
+
+
+def learning_rate(cfg: TrainConfig, done: float) -> float:
+    """Linear warm-up, then a cosine to a hundredth. done: share of the training, 0 to 1."""
+    if done < cfg.warmup:
+        return cfg.lr * done / cfg.warmup
+    return cfg.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - cfg.warmup) / (1 - cfg.warmup))))
+
+
+def losses(learner: Learner, image_B3SS: Tensor, teacher: Teacher | None, cfg: TrainConfig, side: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """The weighted terms of one batch of uint8 images; their sum is minimised."""
+    augment = replace(cfg.augment, side=side)
+    (first_cut, first), (second_cut, second) = (make_view(image_B3SS, augment, generator) for _ in range(2))
+    z_NE, guess_NT = learner(normalise(torch.cat([first, second])).to(memory_format=torch.channels_last))
+    terms = {"contrast": cfg.contrast * info_nce(z_NE, cfg.temperature)}
+    if cfg.entropy:
+        terms["entropy"] = cfg.entropy * koleo(z_NE)
+    if teacher is not None:
+        target_NT = torch.cat([teacher(first_cut), teacher(second_cut)])
+        terms["teach"] = cfg.teach * (1 - (guess_NT * target_NT).sum(1)).mean()
+    return terms
+
+
+@dataclass
+class State:
+    """What a resumed training needs."""
+
+    learner: Learner
+    average: Learner  # exponential moving average of the weights: this one is kept
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    seconds: float = 0.0
+    step: int = 0
+
+    def save(self, path: Path) -> None:
+        """Write under a temporary name, then rename."""
+        parts = {name: getattr(self, name).state_dict() for name in ("learner", "average", "optimizer")}
+        torch.save({**parts, "generator": self.generator.get_state(), "seconds": self.seconds, "step": self.step}, f"{path}.tmp")
+        os.replace(f"{path}.tmp", path)
+
+    def load(self, path: Path) -> None:
+        """Continue from `path`; the same configuration must have written it."""
+        saved = torch.load(path, weights_only=True)
+        for name in ("learner", "average", "optimizer"):
+            getattr(self, name).load_state_dict(saved[name])
+        self.generator.set_state(saved["generator"])
+        self.seconds, self.step = saved["seconds"], saved["step"]
+
+
+def new_state(cfg: TrainConfig, teacher: Teacher | None) -> State:
+    """Fresh networks and optimiser; no weight decay on vectors (norms, biases, gains)."""
+    torch.manual_seed(cfg.seed)
+    learner, average = (Learner(cfg, teacher.dim if teacher else 0).to(memory_format=torch.channels_last) for _ in range(2))
+    average.load_state_dict(learner.state_dict())
+    matrices = [p for p in learner.parameters() if p.ndim > 1]
+    vectors = [p for p in learner.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": cfg.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return State(learner, average, torch.optim.AdamW(groups, betas=(0.9, 0.98)), torch.Generator().manual_seed(cfg.seed))
+
+
+def train_step(state: State, cfg: TrainConfig, images_B3SS: Tensor, teacher: Teacher | None) -> dict[str, float]:
+    """One update. Raises ValueError on a non-finite loss, before the weights change."""
+    done = min(1.0, state.seconds / (60 * cfg.minutes))
+    side = cfg.finish_side if cfg.finish_side and done > 1 - cfg.finish else cfg.augment.side
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(cfg, done)
+    terms = losses(state.learner, images_B3SS, teacher, cfg, side, state.generator)
+    total = torch.stack(list(terms.values())).sum()
+    if not total.isfinite():
+        raise ValueError(f"loss is not finite at step {state.step}: { {k: v.item() for k, v in terms.items()} }")
+    state.optimizer.zero_grad()
+    total.backward()
+    nn.utils.clip_grad_norm_(state.learner.parameters(), 3.0)
+    state.optimizer.step()
+    update_average(state, cfg.ema)
+    state.step += 1
+    return {name: value.item() for name, value in terms.items()}
+
+
+@torch.no_grad()
+def update_average(state: State, momentum: float) -> None:
+    """Move the average towards the learner; faster in the first steps. Batch-norm statistics are copied."""
+    momentum = min(momentum, (1 + state.step) / (10 + state.step))
+    torch._foreach_lerp_(list(state.average.parameters()), list(state.learner.parameters()), 1 - momentum)
+    for kept, new in zip(state.average.buffers(), state.learner.buffers(), strict=True):
+        kept.copy_(new)
+
+
+def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
+    """Train for `cfg.minutes` and write `out`, with a checkpoint beside it (`out` + ".checkpoint") that a second call resumes."""
+    teacher = fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, seed=cfg.seed) if cfg.teach else None
+    state, checkpoint = new_state(cfg, teacher), Path(f"{out}.checkpoint")
+    if checkpoint.exists():
+        state.load(checkpoint)
+    clock = saved = reported = time.monotonic()
+    while state.seconds < 60 * cfg.minutes:
+        terms = train_step(state, cfg, pictures.batch(cfg.batch, cfg.first_share, state.generator), teacher)
+        now = time.monotonic()
+        state.seconds, clock = state.seconds + now - clock, now
+        if now - reported > 15:
+            reported = now
+            print(f"step {state.step}  minute {state.seconds / 60:.1f}  " + "  ".join(f"{k} {v:.3f}" for k, v in terms.items()), flush=True)
+        if now - saved > cfg.checkpoint_seconds:
+            saved = now
+            state.save(checkpoint)
+    state.save(checkpoint)
+    save_weights(out, state.average.net, cfg.augment.side)
+    return state
+
+
+def main() -> None:
+    """Parse, train, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", choices=sorted(DEFAULTS), required=True)
+    parser.add_argument("--data", type=Path, action="append", required=True, help="folder of tars of KEY.jpg; may be repeated")
+    parser.add_argument("--minutes", type=float, default=75.0)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    cfg = replace(DEFAULTS[args.network], minutes=args.minutes)
+    print(asdict(cfg), flush=True)
+    train(read_pictures(args.data, cfg.stored_side), cfg, args.out)
+
+
+if __name__ == "__main__":
+    main()

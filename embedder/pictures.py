@@ -1,0 +1,78 @@
+"""Folders of WebDataset tars as pixels in memory, for the small trainings.
+
+Letters: B images of a batch, S pixels of a stored image (every folder has its own).
+"""
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from curation.decode import decode
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """One uint8 tensor (images, 3, S, S) per folder."""
+
+    folders: tuple[Tensor, ...]
+
+    def sample(self, count: int, *, seed: int) -> Tensor:
+        """Returns up to `count` images of the largest folder, without repetition."""
+        largest = max(self.folders, key=len)
+        return largest[torch.randperm(len(largest), generator=torch.Generator().manual_seed(seed))[:count]]
+
+    def batch(self, count: int, first_share: float, generator: torch.Generator) -> Tensor:
+        """Returns (B, 3, S, S) without repetition inside a folder's part, at the first folder's S.
+
+        first_share: share of the batch drawn from the first folder; 0 draws from each in proportion to its size.
+        """
+        sizes = [len(folder) for folder in self.folders]
+        share = first_share or sizes[0] / sum(sizes)
+        first = count if len(sizes) == 1 else min(sizes[0], round(count * share))
+        rest_total = max(1, sum(sizes[1:]))
+        parts = [_draw(self.folders[0], first, generator)]
+        for folder in self.folders[1:]:
+            parts.append(_draw(folder, round((count - first) * len(folder) / rest_total), generator))
+        return torch.cat([_enlarge(part, self.folders[0].shape[-1]) for part in parts])
+
+
+def _draw(folder: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    return folder[torch.randperm(len(folder), generator=generator)[:count]]
+
+
+def _enlarge(image_B3SS: Tensor, side: int) -> Tensor:
+    if image_B3SS.shape[-1] == side or not len(image_B3SS):
+        return image_B3SS.new_zeros(0, 3, side, side) if not len(image_B3SS) else image_B3SS
+    return torch.nn.functional.interpolate(image_B3SS, size=(side, side), mode="bilinear")
+
+
+def read_tars(folder: Path, suffix: str = ".jpg") -> Iterator[tuple[str, bytes]]:
+    """Yields (key, bytes) of every member that ends in `suffix`, in the order of the sorted tars."""
+    paths = sorted(Path(folder).glob("*.tar"))
+    if not paths:
+        raise ValueError(f"no .tar files in {folder}")
+    for path in paths:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                file = tar.extractfile(member) if member.name.endswith(suffix) else None
+                if file is not None:
+                    yield member.name.removesuffix(suffix), file.read()
+
+
+def read_pictures(folders: list[Path], max_side: int) -> Pictures:
+    """Decode every image, squashed to a square: a folder's side is the short edge of its first image, at most `max_side` pixels."""
+    return Pictures(tuple(_read_folder(folder, max_side) for folder in folders))
+
+
+def _read_folder(folder: Path, max_side: int) -> Tensor:
+    import io
+
+    from PIL import Image
+
+    encoded = [data for _, data in read_tars(folder)]
+    side = min(max_side, *Image.open(io.BytesIO(encoded[0])).size)
+    return torch.stack([decode(data, side, "squash") for data in encoded])
