@@ -1,0 +1,35 @@
+"""A batch of encoded images through a frozen network: what `descriptors` and `embeddings` have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from curation import records
+from curation.decode import Reject, decode
+from curation.stage import Encoder
+from curation.store import vector_array
+
+
+def encode_batch(batch: pa.Table, encoder: Encoder, column: str, schema: pa.Schema) -> pa.Table:
+    """`batch` (image_id, bytes) to `schema` (image_id, `column`, verdict); an undecodable image gets zeros and a reason."""
+    pixels = torch.zeros(batch.num_rows, 3, encoder.side, encoder.side, dtype=torch.uint8)
+    reasons: dict[int, dict[str, object]] = {}
+    for row, data in enumerate(batch["bytes"].to_pylist()):
+        try:
+            pixels[row] = decode(data or b"", encoder.side, encoder.fit)
+        except Reject as reject:
+            reasons[row] = {"drop_reason": reject.reason, "error_message": reject.detail}
+    vectors = unit(np.asarray(encoder(pixels), np.float32))
+    vectors[list(reasons)] = 0
+    columns: list[Any] = [batch["image_id"].combine_chunks(), vector_array(vectors, schema.field(column).type)]
+    return pa.Table.from_arrays([*columns, *records.verdicts(batch.num_rows, reasons)], schema=schema)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(N, D) rows scaled to unit length, float32; zero rows stay zero."""
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)

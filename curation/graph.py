@@ -1,0 +1,64 @@
+"""The copy graph: pairs of near-identical descriptors, and the groups they form.
+
+Source of the method: DINOv2 paper, appendix A.3 (k = 64 nearest neighbours, an edge above a cosine threshold,
+connected components by disjoint sets). Differs: products are exact, block by block, so no pair above the threshold is
+missed but those past an image's 64 nearest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+BLOCK = 4096  # rows of one product: 64 MiB of float32 similarities
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+def pairs_above(x: Floats, y: Floats, threshold: float, k: int, same: bool) -> tuple[Ints, Ints, Floats]:
+    """Rows (i, j) with cos(x_i, y_j) >= threshold, at most the k most similar j of every i and block of y.
+
+    x: (N, D), y: (M, D) float32, rows of unit length. same: x is y, and only pairs i < j are wanted.
+    Returns i, j (int64) and the similarities (float32), ordered by (i, j) within a block.
+    """
+    found = [
+        _block(x[i : i + BLOCK], y[j : j + BLOCK], i, j, threshold, k, same)
+        for i in range(0, len(x), BLOCK)
+        for j in range(i if same else 0, len(y), BLOCK)
+    ]
+    empty = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    rows, columns, similarities = zip(*[empty, *found], strict=True)
+    return np.concatenate(rows), np.concatenate(columns), np.concatenate(similarities)
+
+
+def _block(x: Floats, y: Floats, i0: int, j0: int, threshold: float, k: int, same: bool) -> tuple[Ints, Ints, Floats]:
+    products = torch.from_numpy(x) @ torch.from_numpy(y).T  # (B, B)
+    if same and i0 == j0:
+        products = products.triu(1)
+    busy = torch.nonzero(products.amax(1) >= threshold)[:, 0]
+    similar = products[busy]
+    if k < similar.shape[1]:
+        kth = similar.topk(k, dim=1).values[:, -1:]
+        similar = torch.where(similar >= kth, similar, -2.0)
+    r, c = torch.nonzero(similar >= threshold, as_tuple=True)
+    return (busy[r].numpy() + i0), (c.numpy() + j0), similar[r, c].numpy().astype(np.float32)
+
+
+def components(n: int, a: Ints, b: Ints) -> Ints:
+    """Connected components of `n` nodes under undirected edges (a_i, b_i): (n,) labels, the smallest node of each."""
+    edges = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n))
+    _, labels = connected_components(edges, directed=False)
+    smallest = np.full(n, n, np.int64)
+    np.minimum.at(smallest, labels, np.arange(n))
+    return smallest[labels]
+
+
+def block_pairs(parts: list[int]) -> Iterator[tuple[int, int]]:
+    """Every unordered pair of parts, each with itself included, in order."""
+    return ((p, q) for at, p in enumerate(parts) for q in parts[at:])

@@ -1,0 +1,40 @@
+"""descriptors: one copy-detection descriptor per image (SSCD, arXiv 2202.10261, or a network of that kind)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from curation import records
+from curation.encode import encode_batch
+from curation.stage import Encoder, MapStage, no_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescriptorsConfig:
+    """Which network tells copies."""
+
+    network: str = "copy-small"
+    """A shipped network by name, or a weights file."""
+
+
+def describe(batch: pa.Table, encoder: Encoder, _cfg: DescriptorsConfig) -> pa.Table:
+    """A batch (image_id, bytes) to records.descriptors(encoder.dim)."""
+    return encode_batch(batch, encoder, "descriptor", records.descriptors(encoder.dim))
+
+
+def _no_network(_cfg: DescriptorsConfig, _side: object) -> Encoder:
+    raise ValueError("the flow hands this stage its network")
+
+
+STAGE = MapStage(
+    name="descriptors",
+    consumes=("sanitized", "images"),
+    version=1,
+    setup=_no_network,
+    weights=no_weights,
+    fn=describe,
+    needs_bytes=True,
+    gpu=True,
+)

@@ -1,0 +1,40 @@
+"""embeddings: one feature per surviving image, from any encoder (the paper: a ViT-H/16; DINOv2, section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from curation import records
+from curation.encode import encode_batch
+from curation.stage import Encoder, MapStage, no_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingsConfig:
+    """Which network tells what is alike."""
+
+    network: str = "vitti16-small"
+    """A shipped network by name, or a weights file."""
+
+
+def embed(batch: pa.Table, encoder: Encoder, _cfg: EmbeddingsConfig) -> pa.Table:
+    """A batch (image_id, bytes) to records.embeddings(encoder.dim)."""
+    return encode_batch(batch, encoder, "embedding", records.embeddings(encoder.dim))
+
+
+def _no_network(_cfg: EmbeddingsConfig, _side: object) -> Encoder:
+    raise ValueError("the flow hands this stage its network")
+
+
+STAGE = MapStage(
+    name="embeddings",
+    consumes=("survivors", "images"),
+    version=1,
+    setup=_no_network,
+    weights=no_weights,
+    fn=embed,
+    needs_bytes=True,
+    gpu=True,
+)

@@ -1,0 +1,210 @@
+"""survivors: one image of every group of copies, and none that copies a protected image.
+
+Source: DINOv2 paper, appendix A.3: pairs above a cosine threshold, connected components, one kept of each; components
+that hold an image of an evaluation set are dropped whole. Two stages: `edges` finds the pairs, `survivors` judges.
+
+Differs from the paper: the edges that tie an image to a protected one count between those two only, so that the lower
+reference threshold does not chain the pool together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation import records
+from curation.encode import unit
+from curation.graph import block_pairs, components, pairs_above
+from curation.sets import Bools, in_any, in_pool, in_seeds
+from curation.stage import WholeStage
+from curation.store import Parts, join, matrix
+
+CHUNK = 65_536  # images compared at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurvivorsConfig:
+    """When two images are copies. The thresholds belong to the copy network; None takes the network's own."""
+
+    self_similarity: float | None = None
+    """Cosine from which two pool images are copies (0.60 for SSCD in the paper)."""
+    reference_similarity: float | None = None
+    """Cosine from which an image copies a protected one (0.45 for SSCD in the paper)."""
+    k: int = 64
+    """Most copies looked at per image."""
+    as_is: tuple[str, ...] = ()
+    """Seed sets that enter the manifest as they are: pool copies of them give way. Filled in from the recipe."""
+
+    def __post_init__(self) -> None:
+        for name in ("self_similarity", "reference_similarity"):
+            value = getattr(self, name)
+            if value is not None and not -1 <= value <= 1:
+                raise ValueError(f"{name} is a cosine, -1 to 1, not {value}")
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Up to CHUNK images: who competes for survival, who is protected."""
+
+    ids: pa.Array
+    vectors: np.ndarray  # (N, D) float32, unit rows
+    rivals: Bools  # pool images and as-is seeds
+    judged: Bools  # everything that may not copy a protected image
+    protected: Bools
+
+
+def find_edges(inputs: Mapping[str, Parts], cfg: SurvivorsConfig) -> Iterator[tuple[int, pa.Table]]:
+    """Pairs of rivals at or above self_similarity; (image, protected image) pairs at or above reference_similarity."""
+    bunches = _bunches(inputs["descriptors"])
+    for number, (p, q) in enumerate(block_pairs(list(range(len(bunches))))):
+        x = _load(inputs, bunches[p], cfg)
+        y = x if p == q else _load(inputs, bunches[q], cfg)
+        tables = [_pairs(x, y, x.rivals, y.rivals, cfg.self_similarity, cfg.k, p == q)]
+        tables.append(_pairs(x, y, x.judged, y.protected, cfg.reference_similarity, cfg.k, False))
+        if p != q:
+            tables.append(_pairs(y, x, y.judged, x.protected, cfg.reference_similarity, cfg.k, False))
+        yield number, pa.concat_tables(tables)
+
+
+def _bunches(descriptors: Parts) -> list[list[int]]:
+    """Consecutive parts put together up to CHUNK images."""
+    receipts, bunches, room = descriptors.store.receipts("descriptors"), [], 0
+    for part in descriptors.numbers:
+        if not bunches or receipts[part].kept > room:
+            bunches.append([])
+            room = CHUNK
+        bunches[-1].append(part)
+        room -= receipts[part].kept
+    return bunches
+
+
+def _load(inputs: Mapping[str, Parts], parts: list[int], cfg: SurvivorsConfig) -> _Chunk:
+    rows = pa.concat_tables(_with_sets(inputs, part) for part in parts)
+    sets = rows["sets"]
+    seeds, pool = in_seeds(sets, set(cfg.as_is)), in_pool(sets)
+    protected = in_any(sets, records.PROTECT_PREFIX)
+    judged = pool | in_any(sets, records.SEED_PREFIX)
+    vectors = unit(matrix(rows["descriptor"]))
+    return _Chunk(rows["image_id"].combine_chunks(), vectors, (pool | seeds), judged, protected)
+
+
+def _with_sets(inputs: Mapping[str, Parts], part: int) -> pa.Table:
+    columns = ["image_id", "descriptor", "drop_reason"]
+    rows = inputs["descriptors"].part(part, columns)
+    rows = rows.filter(pc.is_null(rows["drop_reason"])).drop_columns(["drop_reason"])
+    return join(rows, inputs["images"].part(part, ["image_id", "sets", "drop_reason"]))
+
+
+def _pairs(x: _Chunk, y: _Chunk, mine: Bools, theirs: Bools, least: float | None, k: int, same: bool) -> pa.Table:
+    if least is None:
+        raise ValueError("the copy network has no calibrated thresholds: name both in [survivors]")
+    i, j, similarity = pairs_above(x.vectors[mine], y.vectors[theirs], least, k, same)
+    a = x.ids.take(pa.array(np.flatnonzero(mine)[i]))
+    b = y.ids.take(pa.array(np.flatnonzero(theirs)[j]))
+    edges = pa.Table.from_arrays([a, b, pa.array(similarity)], schema=records.EDGES)
+    return edges.filter(pc.not_equal(edges["a"], edges["b"]))
+
+
+EDGES = WholeStage(name="edges", consumes=("descriptors", "images"), version=1, fn=find_edges)
+
+
+def judge(inputs: Mapping[str, Parts], cfg: SurvivorsConfig) -> Iterator[tuple[int, pa.Table]]:
+    """records.SURVIVORS for every described image. Only images with an edge are held in memory."""
+    edges = inputs["edges"].whole()
+    facts = _facts(inputs, pc.unique(pa.chunked_array([*edges["a"].chunks, *edges["b"].chunks], pa.string())))
+    groups = _Groups(facts, edges, cfg)
+    for part in inputs["descriptors"].numbers:
+        rows = _with_sets(inputs, part).select(["image_id", "sets"])
+        verdicts = [groups.verdict(name, sets) for name, sets in zip(*rows.to_pydict().values(), strict=True)]
+        columns = [{"image_id": name, "sets": sets} | v for name, sets, v in
+                   zip(rows["image_id"].to_pylist(), rows["sets"].to_pylist(), verdicts, strict=True)]  # fmt: skip
+        yield part, pa.Table.from_pylist(columns, schema=records.SURVIVORS)
+
+
+def _facts(inputs: Mapping[str, Parts], ids: pa.Array) -> dict[str, dict[str, Any]]:
+    """Sets and size of the images that have an edge."""
+    wanted = ["image_id", "sets", "width", "height", "length"]
+    tables = (table.filter(pc.is_in(table["image_id"], ids)) for _, table in inputs["images"].kept(wanted))
+    return {row["image_id"]: row for table in tables for row in table.to_pylist()}
+
+
+class _Groups:
+    """Connected components of the rivals' edges, their representatives, and what touches a protected image."""
+
+    def __init__(self, facts: dict[str, dict[str, Any]], edges: pa.Table, cfg: SurvivorsConfig) -> None:
+        self.facts, self.cfg = facts, cfg
+        self.as_is = {records.SEED_PREFIX + name for name in cfg.as_is}
+        self.touch: dict[str, tuple[float, str]] = {}  # image -> highest similarity to a protected image, and which
+        self.strongest: dict[str, float] = {}
+        self.direct: dict[tuple[str, str], float] = {}
+        self.group: dict[str, list[str]] = {}
+        self._read(edges)
+
+    def _read(self, edges: pa.Table) -> None:
+        a, b, s = (edges[name].to_pylist() for name in ("a", "b", "similarity"))
+        ties: list[tuple[str, str]] = []
+        for x, y, similarity in zip(a, b, s, strict=True):
+            for one, other in ((x, y), (y, x)):
+                if self._is_protected(other):
+                    self.touch[one] = max(self.touch.get(one, (-2.0, "")), (similarity, other))
+            if self._is_rival(x) and self._is_rival(y) and similarity >= (self.cfg.self_similarity or 0):
+                ties.append((x, y))
+                self.direct[x, y] = self.direct[y, x] = similarity
+                self.strongest[x] = max(self.strongest.get(x, -2.0), similarity)
+                self.strongest[y] = max(self.strongest.get(y, -2.0), similarity)
+        self._connect(ties)
+
+    def _connect(self, ties: list[tuple[str, str]]) -> None:
+        names = sorted(self.strongest)
+        number = {name: at for at, name in enumerate(names)}
+        a = np.array([number[x] for x, _ in ties], np.int64)
+        b = np.array([number[y] for _, y in ties], np.int64)
+        labels = components(len(names), a, b)
+        for start in np.split(np.argsort(labels, kind="stable"), np.flatnonzero(np.diff(np.sort(labels))) + 1):
+            members = sorted((names[at] for at in start), key=self._rank)
+            self.group |= dict.fromkeys(members, members)
+
+    def _is_protected(self, name: str) -> bool:
+        return any(s.startswith(records.PROTECT_PREFIX) for s in self.facts[name]["sets"])
+
+    def _is_rival(self, name: str) -> bool:
+        sets = self.facts[name]["sets"]
+        return records.POOL in sets or bool(self.as_is.intersection(sets))
+
+    def _rank(self, name: str) -> tuple[bool, int, int, str]:
+        """The representative has the lowest: an as-is seed, else most pixels, then most bytes, then the lowest id."""
+        fact = self.facts[name]
+        seed = bool(self.as_is.intersection(fact["sets"]))
+        return (not seed, -fact["width"] * fact["height"], -fact["length"], name)
+
+    def verdict(self, name: str, sets: list[str]) -> dict[str, Any]:
+        members = self.group.get(name, [name])
+        row: dict[str, Any] = {"group_size": len(members), "usable": True}
+        row["group_id"] = members[0] if len(members) > 1 else None
+        in_seed = any(s.startswith(records.SEED_PREFIX) for s in sets)
+        leak = self._leak(name, members, sets)
+        if leak and (records.POOL in sets or in_seed):
+            why = {"drop_score": leak[0], "drop_limit": self.cfg.reference_similarity, "drop_cause": leak[1]}
+            return row | {"usable": False} | ({} if in_seed else {"drop_reason": "protected_copy"} | why)
+        if leak:
+            return row | {"usable": False, "drop_reason": "protected_set"}
+        if members[0] != name and not in_seed:
+            score = self.direct.get((name, members[0]), self.strongest[name])
+            why = {"drop_score": score, "drop_limit": self.cfg.self_similarity, "drop_cause": members[0]}
+            return row | {"drop_reason": "copy"} | why
+        return row
+
+    def _leak(self, name: str, members: list[str], sets: list[str]) -> tuple[float, str] | None:
+        """The protected image that the image, or else its group, touches; itself, if it is one."""
+        if any(s.startswith(records.PROTECT_PREFIX) for s in sets):
+            return (1.0, name)
+        touched = [self.touch[m] for m in members if m in self.touch]
+        return self.touch.get(name) or (max(touched) if touched else None)
+
+
+SURVIVORS = WholeStage(name="survivors", consumes=("descriptors", "edges", "images"), version=1, fn=judge)
