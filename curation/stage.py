@@ -49,6 +49,8 @@ class MapStage:
     consumes, and with a binary column `bytes` (null where they cannot be had) if `needs_bytes`.
     setup(cfg, side): builds the tool (a network, a hash) once per worker; side holds the small tables named in `also`.
     weights(cfg): SHA-256 of what the tool loads, so that other weights mean other results.
+    tar: name of a tar beside the part that takes what `fn` returns in a column `members`, [(name, bytes)]; the offset
+    of each row's first member is filled in.
     """
 
     name: str
@@ -61,6 +63,7 @@ class MapStage:
     needs_bytes: bool = False
     batch_rows: int = 64
     gpu: bool = False
+    tar: str | None = None
 
     @property
     def produces(self) -> str:

@@ -58,15 +58,20 @@ class Store:
         temporary = f"{target}.tmp-{uuid.uuid4().hex[:8]}"
         self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
         try:
-            with self.fs.open(temporary, "wb") as out:
-                out.write(data)
-                out.flush()
-                if hasattr(out, "fileno") and "file" in self.fs.protocol:
-                    os.fsync(out.fileno())
-            self._rename(temporary, target)
+            file = self.fs.open(temporary, "wb")
+            file.write(data)
+            self.publish(file, temporary, target)
         except BaseException:
             self.discard(temporary)
             raise
+
+    def publish(self, file: Any, temporary: str, target: str) -> None:
+        """Close a file written under a temporary name and give it its own, after its bytes are on disk."""
+        with file:
+            file.flush()
+            if "file" in self.fs.protocol:
+                os.fsync(file.fileno())
+        self._rename(temporary, target)
 
     def _rename(self, temporary: str, target: str) -> None:
         if "file" in self.fs.protocol:

@@ -1,0 +1,52 @@
+"""WebDataset tars: written whole or not at all, each beside a `_stats.json`."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import uuid
+from types import TracebackType
+from typing import Any
+
+from curation.store import Store
+
+BLOCK = 512
+
+
+class TarSink:
+    """A tar under a temporary name; `commit` renames it. Equal members give equal bytes."""
+
+    def __init__(self, store: Store, noun: str, name: str) -> None:
+        self.store, self.noun, self.name = store, noun, name
+        self.temporary = store.path(noun, f"{name}.tmp-{uuid.uuid4().hex[:8]}")
+        store.fs.makedirs(store.path(noun), exist_ok=True)
+        self.file = store.fs.open(self.temporary, "wb")
+        self.size = 0
+
+    def add(self, name: str, data: bytes) -> int:
+        """Append a member; returns the offset of its first byte."""
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = len(data), 0o644
+        header = info.tobuf(tarfile.USTAR_FORMAT)
+        offset = self.size + len(header)
+        self._write(header + data + bytes(-len(data) % BLOCK))
+        return offset
+
+    def _write(self, data: bytes) -> None:
+        self.file.write(data)
+        self.size += len(data)
+
+    def commit(self, stats: dict[str, Any]) -> None:
+        """Close, flush to disk, rename, and write NNNNN_stats.json."""
+        self._write(bytes(2 * BLOCK))
+        self.store.publish(self.file, self.temporary, self.store.path(self.noun, self.name))
+        text = json.dumps(stats | {"bytes": self.size}, indent=1, sort_keys=True)
+        self.store.write_bytes(text.encode(), self.noun, f"{self.name.removesuffix('.tar')}_stats.json")
+
+    def __enter__(self) -> TarSink:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        if kind is not None:
+            self.file.close()
+            self.store.discard(self.temporary)
