@@ -1,0 +1,194 @@
+"""The recipe: every stage's own Config under one roof, read from and written to TOML.
+
+Layers: defaults <- file <- `--set section.key=value`. A key that no section has is an error with a suggestion. What
+one section needs of another (which seed sets are as-is, say) is derived here, once, and never written down twice.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+from curation.stages.clusters import ClustersConfig
+from curation.stages.descriptors import DescriptorsConfig
+from curation.stages.embeddings import EmbeddingsConfig
+from curation.stages.images import ImagesConfig
+from curation.stages.manifest import ManifestConfig
+from curation.stages.neighbors import NeighborsConfig
+from curation.stages.sanitized import SanitizedConfig
+from curation.stages.selection import SeedPlan, SelectionConfig
+from curation.stages.sources import SourcesConfig
+from curation.stages.survivors import SurvivorsConfig
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be meant; the message names the section and the key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSection:
+    """Where the pool is."""
+
+    sources: tuple[str, ...] = ()
+    """Directories, tars, Parquet files, globs; any fsspec path."""
+    part_rows: int = 0
+    """Images per part; 0: a 64th of the pool, between 250 and 100,000."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSection(SeedPlan):
+    """A seed set: where it is and how it chooses."""
+
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtectSection:
+    """An evaluation set that must not leak into the manifest."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a run's result. The order of the fields is the order of the flow."""
+
+    pool: PoolSection = field(default_factory=PoolSection)
+    seeds: tuple[SeedSection, ...] = ()
+    protect: tuple[ProtectSection, ...] = ()
+    images: ImagesConfig = field(default_factory=ImagesConfig)
+    sanitized: SanitizedConfig = field(default_factory=SanitizedConfig)
+    descriptors: DescriptorsConfig = field(default_factory=DescriptorsConfig)
+    survivors: SurvivorsConfig = field(default_factory=SurvivorsConfig)
+    embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
+    clusters: ClustersConfig = field(default_factory=ClustersConfig)
+    neighbors: NeighborsConfig = field(default_factory=NeighborsConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    manifest: ManifestConfig = field(default_factory=ManifestConfig)
+
+    def __post_init__(self) -> None:
+        for kind in ("seeds", "protect"):
+            names = [s.name for s in getattr(self, kind)]
+            for name in {n for n in names if names.count(n) > 1}:
+                raise RecipeError(f'two [[{kind}]] are called "{name}"')
+
+    @property
+    def sources_config(self) -> SourcesConfig:
+        return SourcesConfig(
+            sources=self.pool.sources,
+            seeds=tuple((s.name, s.path) for s in self.seeds),
+            protect=tuple((p.name, p.path) for p in self.protect),
+            part_rows=self.pool.part_rows,
+        )
+
+    @property
+    def survivors_config(self) -> SurvivorsConfig:
+        return replace(self.survivors, as_is=tuple(s.name for s in self.seeds if "as_is" in s.mode))
+
+    @property
+    def neighbors_config(self) -> NeighborsConfig:
+        return replace(self.neighbors, k=tuple((s.name, s.k) for s in self.seeds if "sample" in s.mode))
+
+    @property
+    def selection_config(self) -> SelectionConfig:
+        plans = ({f.name: getattr(s, f.name) for f in fields(SeedPlan)} for s in self.seeds)
+        return replace(self.selection, seeds=tuple(SeedPlan(**plan) for plan in plans))
+
+
+def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """The recipe in a TOML file. Raises RecipeError for a file, section, key or value that cannot be used."""
+    try:
+        table = tomllib.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise RecipeError(f"no recipe at {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not TOML: {error}") from error
+    return parse(table, overrides)
+
+
+def parse(table: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Recipe:
+    """A recipe from parsed TOML and `section.key=value` overrides. `[resolved]`, what a run adds, is passed over."""
+    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in table.items() if key != "resolved"}
+    for text in overrides:
+        _override(merged, text)
+    return _build(Recipe, merged, "")
+
+
+def _override(table: dict[str, Any], text: str) -> None:
+    path, equals, value = text.partition("=")
+    section, dot, key = path.strip().partition(".")
+    if not (equals and dot and key):
+        raise RecipeError(f'--set takes section.key=value, not "{text}"')
+    try:
+        parsed = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    target = table.setdefault(section, {})
+    if not isinstance(target, dict):
+        raise RecipeError(f"--set cannot reach into [[{section}]]; write it in a recipe file")
+    target[key] = parsed
+
+
+def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
+    hints = get_type_hints(cls)
+    known = {f.name: f for f in fields(cls) if not f.metadata.get("derived")}
+    for key in values:
+        if key not in known:
+            raise RecipeError(f"[{where}] has no key {key}{_meant(key, known)}" if where else f"no section [{key}]{_meant(key, known)}")
+    for name, f in known.items():
+        if f.default is MISSING and f.default_factory is MISSING and name not in values:
+            raise RecipeError(f"[{where}] needs {name}")
+    try:
+        return cls(**{key: _convert(hints[key], value, f"{where}.{key}".strip(".")) for key, value in values.items()})
+    except (TypeError, ValueError) as error:
+        raise error if isinstance(error, RecipeError) else RecipeError(f"[{where}]: {error}") from error
+
+
+def _meant(key: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, known, 1)
+    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    """`value` as the annotated type of its field, or RecipeError."""
+    if is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"{where} must be a section, [{where}]")
+        return _build(kind, value, where)  # type: ignore[arg-type]
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise RecipeError(f"{where} must be a list, not {value!r}")
+        return tuple(_convert(get_args(kind)[0], item, where) for item in value)
+    options = get_args(kind) or (kind,)
+    if float in options and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    plain = tuple(o for o in options if isinstance(o, type))
+    if plain and (not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain)):
+        raise RecipeError(f"{where} must be {' or '.join(o.__name__ for o in plain if o is not type(None))}, not {value!r}")
+    return value
+
+
+def as_toml(recipe: Recipe, resolved: Mapping[str, Any]) -> str:
+    """The recipe as TOML, every value written out; `resolved` (versions, weight hashes) goes into its own section."""
+    return tomli_w.dumps(_plain(recipe) | {"resolved": dict(resolved)})
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        own = {f.name: getattr(value, f.name) for f in fields(value) if not f.metadata.get("derived")}
+        return {key: _plain(item) for key, item in own.items() if item is not None}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A stage's config as the JSON that its fingerprint is taken from."""
+    return asdict(config)

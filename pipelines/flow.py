@@ -1,0 +1,77 @@
+"""The flow: start reading here. Each line is a stage; its file in curation/stages says what it does and can drop."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from curation.stage import CopyEncoder, Encoder, Stage
+from curation.stages import clusters, descriptors, embeddings, images, manifest, neighbors, sanitized, selection, sources, survivors
+from embedder.encoder import load_encoder
+from pipelines.config import Recipe, RecipeError
+
+
+def _load(cfg: Any, _side: Mapping[str, Any]) -> Encoder:
+    """The network a config names, on the GPU that this worker was given, if any."""
+    return load_encoder(cfg.network, "cuda" if torch.cuda.is_available() else "cpu")
+
+
+@functools.cache
+def network(name: str) -> CopyEncoder:
+    """A network by name or file, loaded once per process; RecipeError if there is none."""
+    try:
+        return load_encoder(name)  # type: ignore[return-value]
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+
+
+def _digest(cfg: Any) -> str:
+    return network(cfg.network).digest
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage, and the part of the recipe that it is run with."""
+
+    stage: Stage
+    config: Callable[[Recipe], Any]
+
+
+describe = replace(descriptors.STAGE, setup=_load, weights=_digest)
+embed = replace(embeddings.STAGE, setup=_load, weights=_digest)
+
+FLOW: tuple[Step, ...] = (
+    Step(sources.STAGE, lambda r: r.sources_config),  # directories, tars, Parquet: split into parts
+    Step(images.SCANNED, lambda r: r.images),  # every file and member: read once, header checked, hashed
+    Step(images.IMAGES, lambda r: r.images),  # one row per content: exact duplicates dropped
+    Step(sanitized.BASIS, lambda r: r.sanitized),  # the PCA hash, fitted on a sample of the pool
+    Step(sanitized.SCREENED, lambda r: r.sanitized),  # size, shape, entropy, blur; the hash of each image
+    Step(sanitized.SANITIZED, lambda r: r.sanitized),  # near-exact duplicates dropped
+    Step(describe, lambda r: r.descriptors),  # a copy descriptor per image
+    Step(survivors.EDGES, lambda r: r.survivors_config),  # pairs of copies
+    Step(survivors.SURVIVORS, lambda r: r.survivors_config),  # one image of every group, none that copies a protected one
+    Step(embed, lambda r: r.embeddings),  # a feature per surviving image
+    Step(clusters.CENTROIDS, lambda r: r.clusters),  # k-means on the pool
+    Step(clusters.CLUSTERS, lambda r: r.clusters),  # the cluster of every image
+    Step(neighbors.STAGE, lambda r: r.neighbors_config),  # the pool images most like each seed image
+    Step(selection.STAGE, lambda r: r.selection_config),  # as is, sample-based, cluster-based
+    Step(manifest.MANIFEST, lambda r: r.manifest),  # the curated set, cut into shards
+    Step(manifest.CURATED, lambda r: r.manifest),  # WebDataset tars of the original bytes
+)
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """The recipe with the thresholds of its copy network, where it names none of its own."""
+    card = network(recipe.descriptors.network)
+    own = recipe.survivors
+    pair = {name: getattr(own, name) if getattr(own, name) is not None else getattr(card, name) for name in _THRESHOLDS}
+    if None in pair.values():
+        raise RecipeError(f"{recipe.descriptors.network} has no calibrated thresholds: name {' and '.join(_THRESHOLDS)} in [survivors]")
+    return replace(recipe, survivors=replace(own, **pair))
+
+
+_THRESHOLDS = ("self_similarity", "reference_similarity")

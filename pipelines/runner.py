@@ -1,0 +1,179 @@
+"""The only file that knows Ray: a private local cluster or one that is joined, a pool of workers, one part per task.
+
+A worker is an actor that reads a part, works and commits it; between driver and worker travel part numbers and
+receipts, never images. One task is in flight per worker, so a worker that dies takes one part with it, which is tried
+again elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Ray's switch to keep a private cluster on loopback; it has to be set before Ray is imported.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import logging
+import secrets
+import shutil
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+
+from curation.stage import MapStage, WholeStage
+from curation.store import Receipt, Store
+from pipelines import work
+
+ATTEMPTS = 3  # workers that may die over one task before the run stops
+STORE_BYTES = 80 * 2**20  # Ray's object store: receipts only, so the smallest it takes
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on; the message is one line for the user. `trace` holds the worker's traceback."""
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+@dataclass(frozen=True)
+class Task:
+    """One part of a map stage (part is its number), or a whole stage (part is None)."""
+
+    part: int | None
+    made_by: str
+
+
+class Worker:
+    """One actor. Keeps the tool of the stage it last worked for."""
+
+    def __init__(self, url: str) -> None:
+        self.store, self.ready, self.tool = Store(url), "", None
+
+    def run(self, stage: MapStage | WholeStage, cfg: Any, task: Task) -> list[Receipt] | tuple[str, str]:
+        """Receipts, or (message, traceback) of what went wrong: exceptions of libraries need not survive a pickle."""
+        try:
+            if task.part is None:
+                return self._whole(stage, cfg, task)
+            threads(1)
+            self._set_up(stage, cfg)
+            return [work.run_part(self.store, stage, cfg, self.tool, task.part, task.made_by)]
+        except Exception as error:
+            return explain(error), traceback.format_exc()
+
+    def _set_up(self, stage: MapStage, cfg: Any) -> None:
+        side = {noun: self.store.parts(noun).whole() for noun in stage.also}
+        state = repr((stage.name, cfg, [self.store.receipts(noun) for noun in stage.also]))
+        if self.ready != state:
+            self.tool, self.ready = stage.setup(cfg, side), state
+
+    def _whole(self, stage: WholeStage, cfg: Any, task: Task) -> list[Receipt]:
+        self.tool, self.ready = None, ""
+        threads(os.cpu_count() or 1)
+        return work.run_whole(self.store, stage, cfg, task.made_by)
+
+
+def threads(count: int) -> None:
+    """Threads of torch and Faiss in this process."""
+    import faiss
+    import torch
+
+    torch.set_num_threads(count)
+    faiss.omp_set_num_threads(count)
+
+
+def explain(error: BaseException) -> str:
+    """An exception as one line."""
+    text = str(error).strip().splitlines()
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    plain = isinstance(error, ValueError) and text
+    return text[0] if plain else f"{type(error).__name__}: {text[0] if text else ''}"
+
+
+class Cluster:
+    """Ray, started or joined, and a pool of workers on one run folder. Use as a context manager."""
+
+    def __init__(self, url: str, workers: int | None = None, address: str | None = None) -> None:
+        self.url, self.address = url, address
+        self.workers = workers or 0
+        self.pool: list[Any] = []
+        self.temporary = ""
+
+    def __enter__(self) -> Cluster:
+        if self.address:
+            ray.init(address=self.address, logging_level=logging.ERROR, log_to_driver=False)
+        else:
+            self._start_private()
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        self.device = "cuda" if gpus else "cpu"
+        self.workers = self.workers or gpus or max(1, int(ray.cluster_resources()["CPU"]) - (0 if self.address else 1))
+        options = {"num_cpus": 1, "num_gpus": min(1.0, gpus / self.workers), "max_restarts": 0}
+        self.actor = ray.remote(**options)(Worker)
+        return self
+
+    def _start_private(self) -> None:
+        """On loopback, quiet, without a dashboard, in a temporary folder of its own, behind a token."""
+        self.temporary = tempfile.mkdtemp(prefix="curate-")
+        os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
+        cores = max(self.workers, os.cpu_count() or 1)
+        ray.init(
+            address="local",
+            num_cpus=cores + 1,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            object_store_memory=STORE_BYTES,
+            _temp_dir=self.temporary,
+        )
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        ray.shutdown()
+        if self.temporary:
+            shutil.rmtree(self.temporary, ignore_errors=True)
+
+    def run(
+        self, stage: MapStage | WholeStage, cfg: Any, tasks: Sequence[Task], lost: Callable[[Task], None] = lambda _: None
+    ) -> Iterator[tuple[Task, list[Receipt]]]:
+        """Work through `tasks`, yielding each with its receipts as it ends. Raises RunError.
+
+        lost: told of every task whose worker died and that is tried again.
+        """
+        waiting, deaths = list(reversed(tasks)), dict.fromkeys(tasks, 0)
+        running: dict[Any, tuple[Task, Any]] = {}
+        while waiting or running:
+            self._fill(running, waiting, stage, cfg)
+            done, _ = ray.wait(list(running), num_returns=1)
+            task, worker = running.pop(done[0])
+            try:
+                result = ray.get(done[0])
+            except (ActorDiedError, ActorUnavailableError):
+                self._bury(worker, task, deaths, stage)
+                waiting.append(task)
+                lost(task)
+                continue
+            except RayError as error:
+                raise RunError(f"{stage.name}: {explain(error)}") from error
+            self.pool.append(worker)
+            if isinstance(result, tuple):
+                raise RunError(f"{stage.name}: {result[0]}", result[1])
+            yield task, result
+
+    def _fill(self, running: dict[Any, tuple[Task, Any]], waiting: list[Task], stage: Any, cfg: Any) -> None:
+        while waiting and len(running) < self.workers:
+            worker = self.pool.pop() if self.pool else self.actor.remote(self.url)
+            task = waiting.pop()
+            running[worker.run.remote(stage, cfg, task)] = (task, worker)
+
+    def _bury(self, worker: Any, task: Task, deaths: dict[Task, int], stage: Any) -> None:
+        ray.kill(worker)
+        deaths[task] += 1
+        if deaths[task] >= ATTEMPTS:
+            where = "" if task.part is None else f" on part {task.part}"
+            raise RunError(f"{stage.name}: {ATTEMPTS} workers died{where}; out of memory, or a file that crashes a decoder")

@@ -1,0 +1,73 @@
+"""What a worker does with one part, or with a whole noun. No Ray: a test or a GPU check calls this directly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from curation import records
+from curation.shards import TarSink
+from curation.sources import read_bytes
+from curation.stage import MapStage, WholeStage, check
+from curation.store import Receipt, Store, join, keep
+
+
+def run_part(store: Store, stage: MapStage, cfg: Any, tool: Any, part: int, made_by: str) -> Receipt:
+    """Read a part, work through it batch by batch, commit the result."""
+    started = time.monotonic()
+    rows = received(store, stage, part)
+    if stage.tar is None:
+        tables = [_batch(stage, cfg, tool, batch) for batch in batches(rows, stage.batch_rows)]
+        return store.write_part(stage.name, part, pa.concat_tables(tables), made_by, time.monotonic() - started)
+    with TarSink(store, stage.name, stage.tar.format(part=part)) as sink:
+        tables = [_pour(_batch(stage, cfg, tool, batch), sink) for batch in batches(rows, stage.batch_rows)]
+        table = pa.concat_tables(tables)
+        kept = keep(table).num_rows
+        sink.commit({"count": table.num_rows, "successes": kept, "failed": table.num_rows - kept})
+    return store.write_part(stage.name, part, table, made_by, time.monotonic() - started)
+
+
+def received(store: Store, stage: MapStage, part: int) -> pa.Table:
+    """The kept rows of the first noun a stage consumes, joined with the columns of the others."""
+    rows = keep(store.parts(stage.consumes[0]).part(part))
+    if stage.consumes[0] != "sources":
+        rows = rows.drop_columns([f.name for f in records.VERDICT if f.name in rows.column_names])
+    for noun in stage.consumes[1:]:
+        rows = join(rows, store.parts(noun).part(part))
+    return rows
+
+
+def batches(rows: pa.Table, size: int) -> Iterator[pa.Table]:
+    """Slices of `size` rows; one empty slice if there are no rows, so that an empty part has its schema too."""
+    return (rows.slice(start, size) for start in range(0, max(1, rows.num_rows), size))
+
+
+def _batch(stage: MapStage, cfg: Any, tool: Any, batch: pa.Table) -> pa.Table:
+    if stage.needs_bytes:
+        batch = batch.append_column("bytes", pa.array(read_bytes(batch), pa.large_binary()))
+    return check(stage, batch, stage.fn(batch, tool, cfg))
+
+
+def _pour(table: pa.Table, sink: TarSink) -> pa.Table:
+    """Move the `members` column of a batch into the tar, and note where each row's first member begins."""
+    offsets: list[int | None] = []
+    for members in table["members"].to_pylist():
+        at = [sink.add(member["name"], member["data"]) for member in members]
+        offsets.append(at[0] if at else None)
+    where = table.schema.get_field_index("offset")
+    return table.set_column(where, table.schema.field("offset"), pa.array(offsets, pa.int64())).drop_columns(["members"])
+
+
+def run_whole(store: Store, stage: WholeStage, cfg: Any, made_by: str) -> list[Receipt]:
+    """Run a whole stage and commit its parts as they come; parts of an earlier result go last."""
+    started = time.monotonic()
+    inputs = {noun: store.parts(noun) for noun in stage.consumes}
+    receipts: dict[int, Receipt] = {}
+    for part, table in stage.fn(inputs, cfg):
+        receipts[part] = store.write_part(stage.name, part, table, made_by, time.monotonic() - started)
+        started = time.monotonic()
+    store.trim(stage.name, set(receipts))
+    return list(receipts.values())
