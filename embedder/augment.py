@@ -8,7 +8,7 @@ Letters: B images, S pixels of a stored image, V pixels of a view. Floats are in
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -50,6 +50,15 @@ EDITS = AugmentConfig(
     side=96, area=(0.25, 1.0), aspect=1.6, whole=0.25, flip=0.4, rotate=0.2, quarter_turns=0.08, frame=0.12, colour=0.6, strength=0.6,
     grey=0.2, blur=0.25, pixelate=0.15, noise=0.1, overlay=0.35, collage=0.08, jpeg=0.25,
 )  # fmt: skip
+
+
+SHARES = ("rotate", "quarter_turns", "frame", "colour", "grey", "blur", "pixelate", "noise", "overlay", "collage", "jpeg")
+
+
+def ease(cfg: AugmentConfig, effort: float) -> AugmentConfig:
+    """Returns gentler edits: every share but the flip times `effort`, and crops that cover more. effort: 0 (none) to 1 (as configured)."""
+    shares = {name: effort * getattr(cfg, name) for name in SHARES}
+    return replace(cfg, area=(1 - effort * (1 - cfg.area[0]), cfg.area[1]), **shares)
 
 
 def make_view(image_B3SS: Tensor, cfg: AugmentConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:

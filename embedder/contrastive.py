@@ -11,6 +11,7 @@ Letters: B images of a batch, N = 2 B views, S V pixels of a stored image and of
 """
 
 import argparse
+import copy
 import math
 import os
 import time
@@ -22,8 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from embedder.augment import EDITS, GENTLE, AugmentConfig, make_view
+from embedder.augment import EDITS, GENTLE, AugmentConfig, ease, make_view
 from embedder.copynet import CopyNet
+from embedder.drawings import draw_pictures
 from embedder.encoder import normalise, save_weights
 from embedder.pictures import Pictures, read_pictures
 from embedder.teacher import Teacher, fit_teacher
@@ -46,10 +48,14 @@ class TrainConfig:
     contrast: float = 1.0  # weight of InfoNCE
     entropy: float = 0.0  # weight of KoLeo
     teach: float = 0.0  # weight of the hand-made targets
+    teach_first: bool = False  # both views are to guess the first one's target
     finish: float = 0.15  # last share of the training ...
     finish_side: int = 0  # ... spent at this many pixels; 0 stays at `augment.side`
-    ema: float = 0.995
+    first_view: float = 1.0  # effort of the first view's edits: nearer 0, pairs are an original and a copy, as in use
+    ramp: float = 0.0  # first share of the training, over which the edits grow to their full shares
+    ema: float = 0.99
     stored_side: int = 160  # pixels that large images are kept at
+    drawn: int = 0  # drawn pictures added as a folder of their own
     first_share: float = 0.0  # share of a batch drawn from the first folder; 0 is in proportion to size
     checkpoint_seconds: float = 60.0
     seed: int = 0
@@ -59,25 +65,45 @@ DEFAULTS = {
     "copy": TrainConfig(network="copy", augment=EDITS, batch=96, entropy=5.0, first_share=0.3, finish_side=128, lr=2e-3),
     "vit": TrainConfig(
         network="vit", augment=GENTLE, temperature=0.15, contrast=0.1, teach=1.0, weight_decay=0.05,
-        vit=VitConfig(side=96, depth=8, stem=True, pool="mean"),
+        vit=VitConfig(side=64, depth=8, stem=True, pool="grid", cells=2),
     ),
 }  # fmt: skip
 
 
 class Learner(nn.Module):
-    """The network to keep, and the heads that are thrown away."""
+    """The network to keep, and the heads that are thrown away.
+
+    The copy network's head only centres and scales each channel over the batch, so `fold_head` can move it into `fc`.
+    """
 
     def __init__(self, cfg: TrainConfig, teacher_dim: int) -> None:
         super().__init__()
-        self.net: CopyNet | VisionTransformer = CopyNet("small") if cfg.network == "copy" else VisionTransformer(cfg.vit)
-        width = self.net.dim
-        self.head = nn.Identity() if cfg.network == "copy" else nn.Sequential(nn.Linear(width, 512), nn.ReLU(), nn.Linear(512, 128))
+        if cfg.network == "copy":
+            self.net: CopyNet | VisionTransformer = CopyNet("small")
+            self.head: nn.Module = nn.BatchNorm1d(self.net.dim, affine=False)
+            width = self.net.dim
+        else:
+            self.net = VisionTransformer(cfg.vit)
+            width = self.net.pooled_dim
+            self.head = nn.Sequential(nn.Linear(width, 512), nn.ReLU(), nn.Linear(512, 128))
         self.to_teacher = nn.Linear(width, teacher_dim) if teacher_dim else nn.Identity()
 
     def forward(self, view_N3VV: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the unit descriptors to contrast (N, E) and the unit guesses of the teacher's targets (N, teacher_dim)."""
-        feature = self.net(view_N3VV)
+        feature = self.net.raw(view_N3VV) if isinstance(self.net, CopyNet) else self.net.pooled(view_N3VV)
         return functional.normalize(self.head(feature), dim=1), functional.normalize(self.to_teacher(feature), dim=1)
+
+
+@torch.no_grad()
+def fold_head(learner: Learner) -> CopyNet:
+    """Returns the copy network whose own output equals the learner's in evaluation mode."""
+    net, head = copy.deepcopy(learner.net), learner.head
+    assert isinstance(net, CopyNet)
+    assert isinstance(head, nn.BatchNorm1d)
+    scale_E = (head.running_var + head.eps).rsqrt()
+    net.fc.weight.mul_(scale_E[:, None])
+    net.fc.bias.sub_(head.running_mean).mul_(scale_E)
+    return net
 
 
 def info_nce(z_NE: Tensor, temperature: float) -> Tensor:
@@ -104,16 +130,25 @@ def learning_rate(cfg: TrainConfig, done: float) -> float:
     return cfg.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - cfg.warmup) / (1 - cfg.warmup))))
 
 
-def losses(learner: Learner, image_B3SS: Tensor, teacher: Teacher | None, cfg: TrainConfig, side: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """The weighted terms of one batch of uint8 images; their sum is minimised."""
-    augment = replace(cfg.augment, side=side)
-    (first_cut, first), (second_cut, second) = (make_view(image_B3SS, augment, generator) for _ in range(2))
-    z_NE, guess_NT = learner(normalise(torch.cat([first, second])).to(memory_format=torch.channels_last))
-    terms = {"contrast": cfg.contrast * info_nce(z_NE, cfg.temperature)}
+def edits(cfg: TrainConfig, done: float, view: int) -> AugmentConfig:
+    """The augmentations of view 0 or 1 at a share `done` of the training: growing at first, at the finishing size at last."""
+    side = cfg.finish_side if cfg.finish_side and done > 1 - cfg.finish else cfg.augment.side
+    effort = 1.0 if done >= cfg.ramp else 0.3 + 0.7 * done / cfg.ramp
+    return replace(ease(cfg.augment, effort * (cfg.first_view if view == 0 else 1.0)), side=side)
+
+
+def losses(learner: Learner, image_B3SS: Tensor, teacher: Teacher | None, cfg: TrainConfig, done: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """The weighted terms of one batch of uint8 images; their sum is minimised. done: share of the training, 0 to 1."""
+    views = [make_view(image_B3SS, edits(cfg, done, view), generator) for view in range(2 if cfg.contrast else 1)]
+    z_NE, guess_NT = learner(normalise(torch.cat([edited for _, edited in views])).to(memory_format=torch.channels_last))
+    terms = {}
+    if cfg.contrast:
+        terms["contrast"] = cfg.contrast * info_nce(z_NE, cfg.temperature)
     if cfg.entropy:
         terms["entropy"] = cfg.entropy * koleo(z_NE)
     if teacher is not None:
-        target_NT = torch.cat([teacher(first_cut), teacher(second_cut)])
+        targets = [teacher(as_cut) for as_cut, _ in views]
+        target_NT = torch.cat(targets[:1] * len(views) if cfg.teach_first else targets)
         terms["teach"] = cfg.teach * (1 - (guess_NT * target_NT).sum(1)).mean()
     return terms
 
@@ -158,10 +193,9 @@ def new_state(cfg: TrainConfig, teacher: Teacher | None) -> State:
 def train_step(state: State, cfg: TrainConfig, images_B3SS: Tensor, teacher: Teacher | None) -> dict[str, float]:
     """One update. Raises ValueError on a non-finite loss, before the weights change."""
     done = min(1.0, state.seconds / (60 * cfg.minutes))
-    side = cfg.finish_side if cfg.finish_side and done > 1 - cfg.finish else cfg.augment.side
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(cfg, done)
-    terms = losses(state.learner, images_B3SS, teacher, cfg, side, state.generator)
+    terms = losses(state.learner, images_B3SS, teacher, cfg, done, state.generator)
     total = torch.stack(list(terms.values())).sum()
     if not total.isfinite():
         raise ValueError(f"loss is not finite at step {state.step}: { {k: v.item() for k, v in terms.items()} }")
@@ -185,7 +219,9 @@ def update_average(state: State, momentum: float) -> None:
 
 def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
     """Train for `cfg.minutes` and write `out`, with a checkpoint beside it (`out` + ".checkpoint") that a second call resumes."""
-    teacher = fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, seed=cfg.seed) if cfg.teach else None
+    teacher = torch.load("/work/scratch/nets/teacher.pt",weights_only=False) if os.environ.get("TEACHER") and cfg.teach else fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, seed=cfg.seed) if cfg.teach else None
+    if cfg.drawn:
+        pictures = Pictures((*pictures.folders, draw_pictures(cfg.drawn, pictures.folders[0].shape[-1], cfg.seed)))
     state, checkpoint = new_state(cfg, teacher), Path(f"{out}.checkpoint")
     if checkpoint.exists():
         state.load(checkpoint)
@@ -201,7 +237,8 @@ def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
             saved = now
             state.save(checkpoint)
     state.save(checkpoint)
-    save_weights(out, state.average.net, cfg.augment.side)
+    net = fold_head(state.average) if cfg.network == "copy" else state.average.net
+    save_weights(out, net, cfg.augment.side)
     return state
 
 

@@ -32,7 +32,7 @@ class Variant:
 # resnet50: SSCD's released models, 512-d. small: trained here, see weights/copy-small.md.
 VARIANTS = {
     "resnet50": Variant(bottleneck=True, blocks=(3, 4, 6, 3), widths=(64, 128, 256, 512), dim=512),
-    "small": Variant(bottleneck=False, blocks=(1, 2, 2, 2), widths=(32, 64, 128, 256), dim=256),
+    "small": Variant(bottleneck=False, blocks=(1, 1, 1, 1), widths=(32, 64, 128, 256), dim=256),
 }
 
 
@@ -106,7 +106,11 @@ class CopyNet(nn.Module):
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Returns (B, E), rows of unit length. image_B3HW: normalised pixels of any size from 32 up."""
-        return functional.normalize(self.fc(gem(self.trunk(image_B3HW))), dim=1)
+        return functional.normalize(self.raw(image_B3HW), dim=1)
+
+    def raw(self, image_B3HW: Tensor) -> Tensor:
+        """Returns (B, E) before the division by length; training centres and scales these."""
+        return self.fc(gem(self.trunk(image_B3HW)))
 
     def trunk(self, image_B3HW: Tensor) -> Tensor:
         """Returns (B, C, H/32, W/32), non-negative."""

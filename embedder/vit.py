@@ -1,8 +1,8 @@
 """The project's vision transformer: one class for every size, in the official DINOv2 key layout.
 
 What is special: pre-norm blocks with LayerScale, registers placed after the class token and never given a position,
-MLP or SwiGLU feed-forward, learned positions resized bicubically, and two additions for the small shipped model:
-a convolutional stem in place of the single patch projection, and a whitening layer after pooling.
+MLP or SwiGLU feed-forward, learned positions resized bicubically, and three additions for the small shipped model:
+a convolutional stem in place of the single patch projection, pooling in cells, and a linear layer after it.
 
 Letters: B images, H W pixels, P patches, T tokens (1 class + R registers + P patches), D width, N heads, F hidden width, E output width.
 """
@@ -49,8 +49,9 @@ class VitConfig:
     registers: int = 0
     depth: int | None = None  # blocks; None is the variant's own
     stem: bool = False  # strided 3x3 convolutions before the projection
-    pool: Literal["cls", "mean"] = "cls"
-    whiten: int = 0  # output width of the whitening layer; 0 is none
+    pool: Literal["cls", "mean", "grid"] = "cls"
+    cells: int = 3  # "grid" joins the means of cells x cells parts of the picture, so that layout is kept
+    project: int = 0  # output width of a last linear layer; 0 is none
     layerscale: float = 1.0  # initial gamma; DINOv2 trains from 1e-5 and loads over 1.0
 
     def __post_init__(self) -> None:
@@ -174,7 +175,8 @@ class VisionTransformer(nn.Module):
         shape = VARIANTS[config.variant]
         self.config = config
         self.width = shape.width
-        self.dim = config.whiten or shape.width
+        self.pooled_dim = shape.width * (config.cells**2 if config.pool == "grid" else 1)
+        self.dim = config.project or self.pooled_dim
         self.patch_embed = PatchEmbed(shape.width, config.patch, config.stem)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.grid**2, shape.width))
@@ -183,19 +185,24 @@ class VisionTransformer(nn.Module):
             self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, shape.width))
         self.blocks = nn.ModuleList(Block(shape, config.layerscale) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(shape.width, eps=1e-6)
-        self.whiten = nn.Linear(shape.width, config.whiten) if config.whiten else nn.Identity()
+        self.project = nn.Linear(self.pooled_dim, config.project) if config.project else nn.Identity()
         _initialise(self)
 
     def forward(self, image_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """Returns (B, E): the pooled and, where configured, whitened feature; not normalised."""
-        return self.whiten(self.pooled(image_B3HW, kept_BK))
+        """Returns (B, E): the pooled and, where configured, projected feature; not normalised."""
+        return self.project(self.pooled(image_B3HW, kept_BK))
 
     def pooled(self, image_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """Returns (B, D): the class token, or the mean of the patch tokens, after the last norm."""
+        """Returns (B, pooled_dim): the class token, the mean of the patch tokens, or the means of the picture's cells, after the last norm."""
         tokens_BTD = self.tokens(image_B3HW, kept_BK)
         if self.config.pool == "cls":
             return tokens_BTD[:, 0]
-        return tokens_BTD[:, 1 + self.config.registers :].mean(1)
+        patches_BPD = tokens_BTD[:, 1 + self.config.registers :]
+        if self.config.pool == "mean":
+            return patches_BPD.mean(1)
+        rows = image_B3HW.shape[2] // self.config.patch
+        map_BDhw = patches_BPD.transpose(1, 2).unflatten(2, (rows, -1))
+        return functional.adaptive_avg_pool2d(map_BDhw, self.config.cells).flatten(1)
 
     def tokens(self, image_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
         """Returns (B, T, D) after the last norm.

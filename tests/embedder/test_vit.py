@@ -92,8 +92,8 @@ def test_stem_gives_the_same_grid_and_needs_a_power_of_two() -> None:
         VisionTransformer(VitConfig(patch=14, side=56, depth=1, stem=True))
 
 
-def test_whitening_layer_sets_the_output_width() -> None:
-    model = small(whiten=32)
+def test_projection_layer_sets_the_output_width() -> None:
+    model = small(project=32)
     assert model.dim == 32
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 32)
 

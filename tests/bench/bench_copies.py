@@ -1,0 +1,119 @@
+"""How good is the shipped copy network: recall of (original, copy) pairs at precision 0.99, beside a perceptual hash, and its rate.
+
+    python -m tests.bench.bench_copies --images DIR --truth FILE --json
+
+DIR holds tars of KEY.jpg; FILE is Parquet with columns key, original, transform (an original names itself or nothing).
+Every pair of images is ranked by similarity; a pair is true if both come from the same original. The threshold is the lowest at
+which the share of true pairs among all pairs at or above it is still 0.99; recall counts the (original, copy) pairs.
+images_per_s: reading, decoding and the network, in two processes of one thread each.
+The last line printed is one JSON object.
+"""
+
+import argparse
+import io
+import json
+import time
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from scipy.fft import dctn
+
+from curation.decode import decode
+from embedder.encoder import Encoder, load_encoder
+from embedder.pictures import read_tars
+
+PRECISION, BATCH, PROCESSES = 0.99, 32, 2
+
+
+def perceptual_hash(data: bytes) -> np.ndarray:
+    """Returns 64 values of +-1: signs of the lowest 8 x 8 DCT coefficients of the 32-pixel grey image around their median (pHash)."""
+    grey = np.asarray(Image.open(io.BytesIO(data)).convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
+    low = dctn(grey, norm="ortho")[:8, :8].ravel()
+    return np.where(low > np.median(low[1:]), 1.0, -1.0).astype(np.float32)
+
+
+def recall_at_precision(descriptors: np.ndarray, keys: list[str], truth: dict[str, tuple[str, str]]) -> tuple[float, dict[str, float], float]:
+    """Returns recall of (original, copy) pairs, the same for each transform, and the threshold. descriptors: (N, D), cosine = dot product.
+
+    truth: key to (original, transform). Equal similarities count as one step, so a hash's ties are not split.
+    """
+    original = np.array([truth[key][0] for key in keys])
+    is_original = original == np.array(keys)
+    first, second = np.triu_indices(len(keys), 1)
+    similarity = (descriptors @ descriptors.T)[first, second]
+    true = original[first] == original[second]
+    threshold = _threshold(similarity, true)
+    pairs = np.nonzero(true & (is_original[first] ^ is_original[second]))[0]
+    found: dict[str, list[bool]] = defaultdict(list)
+    for pair in pairs:
+        copy = second[pair] if is_original[first[pair]] else first[pair]
+        found[truth[keys[copy]][1]].append(bool(similarity[pair] >= threshold))
+    per_transform = {name: round(float(np.mean(hits)), 4) for name, hits in sorted(found.items())}
+    return float((similarity[pairs] >= threshold).mean()), per_transform, threshold
+
+
+def _threshold(similarity: np.ndarray, true: np.ndarray) -> float:
+    order = np.argsort(-similarity, kind="stable")
+    ranked = similarity[order]
+    precision = np.cumsum(true[order]) / np.arange(1, len(order) + 1)
+    last_of_tie = np.append(ranked[1:] < ranked[:-1], True)
+    good = np.nonzero((precision >= PRECISION) & last_of_tie)[0]
+    return float(ranked[good[-1]]) if len(good) else float("inf")
+
+
+_ENCODER: Encoder | None = None
+
+
+def _start(name: str) -> None:
+    global _ENCODER
+    torch.set_num_threads(1)
+    _ENCODER = load_encoder(name)
+    _ENCODER(torch.zeros(BATCH, 3, _ENCODER.side, _ENCODER.side, dtype=torch.uint8))  # first call plans its convolutions
+
+
+def _describe(batch: list[bytes]) -> np.ndarray:
+    assert _ENCODER is not None
+    return np.asarray(_ENCODER(torch.stack([decode(data, _ENCODER.side, _ENCODER.fit) for data in batch])))
+
+
+def describe(folder: Path, name: str) -> tuple[list[str], np.ndarray, float]:
+    """Returns keys, descriptors (N, D) and images per second with the workers already started."""
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn"), initializer=_start, initargs=(name,)) as pool:
+        list(pool.map(time.sleep, [0.5] * PROCESSES))  # both workers are up
+        began = time.monotonic()
+        images = list(read_tars(folder))
+        batches = [[data for _, data in images[i : i + BATCH]] for i in range(0, len(images), BATCH)]
+        descriptors = np.concatenate(list(pool.map(_describe, batches)))
+        return [key for key, _ in images], descriptors, len(images) / (time.monotonic() - began)
+
+
+def main() -> None:
+    """Describe, rank, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--truth", type=Path, required=True)
+    parser.add_argument("--encoder", default="copy-small")
+    parser.add_argument("--json", action="store_true", help="print only the JSON object")
+    args = parser.parse_args()
+    rows = pq.read_table(args.truth).to_pylist()
+    truth = {row["key"]: (row["original"] or row["key"], row["transform"] or "original") for row in rows}
+    keys, descriptors, rate = describe(args.images, args.encoder)
+    recall, per_transform, threshold = recall_at_precision(descriptors, keys, truth)
+    hashes = np.stack([perceptual_hash(data) for _, data in read_tars(args.images)]) / 8
+    phash_recall, phash_per_transform, _ = recall_at_precision(hashes, keys, truth)
+    result = {"recall_at_p99": round(recall, 4), "images_per_s": round(rate, 1), "phash_recall_at_p99": round(phash_recall, 4)}
+    result |= {"per_transform": per_transform, "phash_per_transform": phash_per_transform}
+    result |= {"threshold_at_p99": round(threshold, 4), "encoder": args.encoder, "images": len(keys)}
+    if not args.json:
+        print(f"recall at precision {PRECISION}: {recall:.4f}; pHash {phash_recall:.4f}; {rate:.0f} images/s")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The trainer: losses by hand, schedules, and a few real steps on drawn pictures that make the loss fall and can be resumed."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from embedder.augment import EDITS, GENTLE
+from embedder.contrastive import DEFAULTS, TrainConfig, fold_head, info_nce, koleo, learning_rate, edits, new_state, train, train_step
+from embedder.drawings import draw_pictures
+from embedder.encoder import load_encoder
+from embedder.pictures import Pictures
+from embedder.teacher import fit_teacher
+from embedder.vit import VitConfig
+
+COPY = replace(DEFAULTS["copy"], augment=replace(EDITS, side=32), batch=16, finish_side=0, ramp=0.0, warmup=0.01, minutes=1.0)
+VIT = TrainConfig(network="vit", augment=replace(GENTLE, side=32), teach=1.0, contrast=0.0, vit=VitConfig(side=32, depth=1, stem=True, pool="grid", cells=2))
+
+
+def test_info_nce_of_perfect_twins_by_hand() -> None:
+    z = torch.eye(2, 4).repeat(2, 1)  # two images, two equal views each, images at right angles
+    assert math.isclose(info_nce(z, 0.5).item(), -math.log(math.e**2 / (math.e**2 + 2)), rel_tol=1e-6)
+
+
+def test_koleo_counts_only_other_images() -> None:
+    z = torch.eye(2, 4).repeat(2, 1)
+    assert math.isclose(koleo(z).item(), -math.log(math.sqrt(2)), rel_tol=1e-6)  # the twin, at distance 0, is left out
+
+
+def test_learning_rate_warms_up_and_ends_at_a_hundredth() -> None:
+    cfg = replace(COPY, lr=1.0, warmup=0.1)
+    assert learning_rate(cfg, 0.05) == pytest.approx(0.5)
+    assert learning_rate(cfg, 0.1) == pytest.approx(1.0)
+    assert learning_rate(cfg, 1.0) == pytest.approx(0.01)
+
+
+def test_edits_grow_then_stay_and_finish_larger() -> None:
+    cfg = replace(COPY, ramp=0.5, finish=0.2, finish_side=48, first_view=0.0)
+    assert edits(cfg, 0.0, view=1).jpeg < edits(cfg, 0.3, view=1).jpeg < edits(cfg, 0.5, view=1).jpeg == EDITS.jpeg
+    assert (edits(cfg, 0.7, view=1).side, edits(cfg, 0.9, view=1).side) == (32, 48)
+    assert edits(cfg, 0.7, view=0).overlay == 0.0
+    assert edits(cfg, 0.7, view=0).area == (1.0, 1.0)
+
+
+def fall(cfg: TrainConfig, steps: int) -> tuple[float, float]:
+    """Train for some steps on 64 drawn pictures; returns the mean summed loss of the first and last five steps."""
+    pictures = Pictures((draw_pictures(64, 40),))
+    teacher = fit_teacher(pictures.folders[0].float() / 255, centres=24, width=16) if cfg.teach else None
+    state, seen = new_state(cfg, teacher), []
+    for _ in range(steps):
+        state.seconds += 1.0
+        seen.append(sum(train_step(state, cfg, pictures.batch(16, 0.0, state.generator), teacher).values()))
+    return sum(seen[:5]) / 5, sum(seen[-5:]) / 5
+
+
+def test_copy_training_lowers_the_loss() -> None:
+    first, last = fall(replace(COPY, entropy=0.0, temperature=0.2), steps=50)
+    assert last < 0.8 * first
+
+
+def test_transformer_learns_the_targets() -> None:
+    first, last = fall(VIT, steps=40)
+    assert last < 0.7 * first
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+    state = new_state(COPY, None)
+    with torch.no_grad():
+        state.learner.net.fc.weight.fill_(math.nan)
+    before = state.learner.net.conv1.weight.clone()
+    with pytest.raises(ValueError, match="not finite at step 0"):
+        train_step(state, COPY, draw_pictures(16, 40), None)
+    assert torch.equal(before, state.learner.net.conv1.weight)
+
+
+def test_folded_head_gives_the_learners_descriptors() -> None:
+    state = new_state(COPY, None)
+    train_step(state, COPY, draw_pictures(16, 40), None)
+    image = torch.randn(3, 3, 32, 32)
+    learner = state.learner.eval()
+    assert torch.allclose(fold_head(learner)(image), learner(image)[0], atol=1e-5)
+
+
+def test_training_writes_an_encoder_and_a_second_call_resumes(tmp_path: Path) -> None:
+    pictures, out = Pictures((draw_pictures(32, 40),)), tmp_path / "tiny.safetensors"
+    cfg = replace(COPY, minutes=1 / 60)
+    first = train(pictures, cfg, out)
+    assert load_encoder(str(out)).side == 32
+    again = train(pictures, replace(cfg, minutes=first.seconds / 60 + 0.5 / 60), out)
+    assert again.step > first.step
+    assert again.seconds > first.seconds
