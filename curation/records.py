@@ -42,7 +42,7 @@ _IMAGE = [
     _field("url", pa.string(), "address the image was fetched from, where a sidecar or column tells"),
     *BYTES_REF,
     _field("format", pa.string(), "JPEG, PNG, WEBP, ... as the bytes say, whatever the name says"),
-    _field("mode", pa.string(), "Pillow mode of the stored pixels (RGB, L, CMYK, P, I;16, ...)"),
+    _field("pixel_mode", pa.string(), "Pillow mode of the stored pixels (RGB, L, CMYK, P, I;16, ...)"),
     _field("width", pa.int32(), "upright width, pixels"),
     _field("height", pa.int32(), "upright height, pixels"),
     _field("orientation", pa.int8(), "EXIF orientation 1..8; 1 if none is stored"),

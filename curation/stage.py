@@ -7,12 +7,16 @@ A stage is a pure function and a card that describes it. `MapStage`: one part in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from curation.store import Parts
+
+def derived() -> Any:
+    """A config field, () by default, that the recipe's other sections fill in; a recipe file may not name it."""
+    return field(default=(), metadata={"derived": True})
 
 
 def no_weights(_cfg: Any) -> str:

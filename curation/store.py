@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -121,13 +122,13 @@ class Store:
         return [int(n[5 : -len(suffix)]) for n in names if n.startswith("part-") and n.endswith(suffix)]
 
     def trim(self, noun: str, parts: set[int]) -> None:
-        """Remove what is not among `parts`: parts of an earlier plan and temporary files of killed writers."""
+        """Remove what is not among `parts`: those of an earlier plan, and temporary files of killed writers."""
         if not self.fs.exists(self.path(noun)):
             return
-        wanted = {f"part-{part:05d}" for part in parts}
         for path in self.fs.ls(self.path(noun), detail=False):
             name = str(path).rsplit("/", 1)[-1]
-            if ".tmp-" in name or (name.startswith("part-") and name.split(".")[0] not in wanted):
+            numbered = re.match(r"(?:part-)?(\d{5,})[._]", name)
+            if ".tmp-" in name or (numbered and int(numbered[1]) not in parts):
                 self.fs.rm(path)
 
     def parts(self, noun: str) -> Parts:

@@ -8,13 +8,19 @@ again elsewhere.
 from __future__ import annotations
 
 import os
+import secrets
 
-# Ray's switch to keep a private cluster on loopback; it has to be set before Ray is imported.
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Ray reads these when it is imported: a private cluster stays on loopback, behind a token, and reports to nobody.
+for _name, _value in {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}.items():
+    os.environ.setdefault(_name, _value)
 
 import logging
-import secrets
 import shutil
 import tempfile
 import traceback
@@ -119,9 +125,8 @@ class Cluster:
         return self
 
     def _start_private(self) -> None:
-        """On loopback, quiet, without a dashboard, in a temporary folder of its own, behind a token."""
+        """Quiet, without a dashboard, in a temporary folder of its own."""
         self.temporary = tempfile.mkdtemp(prefix="curate-")
-        os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
         cores = max(self.workers, os.cpu_count() or 1)
         ray.init(
             address="local",
@@ -153,8 +158,8 @@ class Cluster:
             task, worker = running.pop(done[0])
             try:
                 result = ray.get(done[0])
-            except (ActorDiedError, ActorUnavailableError):
-                self._bury(worker, task, deaths, stage)
+            except (ActorDiedError, ActorUnavailableError) as error:
+                self._bury(worker, task, deaths, f"{stage.name}{'' if task.part is None else f' part {task.part}'}", error)
                 waiting.append(task)
                 lost(task)
                 continue
@@ -171,9 +176,9 @@ class Cluster:
             task = waiting.pop()
             running[worker.run.remote(stage, cfg, task)] = (task, worker)
 
-    def _bury(self, worker: Any, task: Task, deaths: dict[Task, int], stage: Any) -> None:
+    def _bury(self, worker: Any, task: Task, deaths: dict[Task, int], what: str, error: RayError) -> None:
         ray.kill(worker)
         deaths[task] += 1
         if deaths[task] >= ATTEMPTS:
-            where = "" if task.part is None else f" on part {task.part}"
-            raise RunError(f"{stage.name}: {ATTEMPTS} workers died{where}; out of memory, or a file that crashes a decoder")
+            why = "out of memory, or a file that crashes a decoder"
+            raise RunError(f"{what}: {ATTEMPTS} workers died over it ({why})", str(error))

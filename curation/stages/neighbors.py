@@ -10,7 +10,7 @@ import pyarrow as pa
 from curation import index, records
 from curation.encode import unit
 from curation.sets import in_pool, in_seeds
-from curation.stage import WholeStage
+from curation.stage import WholeStage, derived
 from curation.store import Parts, join, matrix
 
 QUERIES = 65_536  # seed images searched for at once
@@ -22,8 +22,8 @@ class NeighborsConfig:
 
     depth: int = 4
     """Neighbours kept per seed image, as a multiple of the set's k: room for `collisions = "next_unused"`."""
-    k: tuple[tuple[str, int], ...] = ()
-    """(seed set, k) of the sets that are sampled. Filled in from the recipe."""
+    k: tuple[tuple[str, int], ...] = derived()
+    """(seed set, k) of the sets that are sampled."""
 
 
 def retrieve(inputs: Mapping[str, Parts], cfg: NeighborsConfig) -> Iterator[tuple[int, pa.Table]]:

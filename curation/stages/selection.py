@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from curation import records
 from curation.sets import dump, in_pool, in_seeds, shuffled_order
-from curation.stage import WholeStage
+from curation.stage import WholeStage, derived
 from curation.store import Parts, join
 
 MODES = ("as_is", "sample", "cluster")
@@ -60,8 +60,8 @@ class SelectionConfig:
     """When two images of a seed set retrieve the same image."""
     seed: int = 0
     """Of the draw inside clusters."""
-    seeds: tuple[SeedPlan, ...] = ()
-    """Filled in from the recipe."""
+    seeds: tuple[SeedPlan, ...] = derived()
+    """How each seed set chooses, in the order of the recipe."""
 
     def __post_init__(self) -> None:
         if self.collisions not in ("next_unused", "keep"):

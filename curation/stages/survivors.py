@@ -21,7 +21,7 @@ from curation import records
 from curation.encode import unit
 from curation.graph import block_pairs, components, pairs_above
 from curation.sets import Bools, in_any, in_pool, in_seeds
-from curation.stage import WholeStage
+from curation.stage import WholeStage, derived
 from curation.store import Parts, join, matrix
 
 CHUNK = 65_536  # images compared at once
@@ -37,8 +37,8 @@ class SurvivorsConfig:
     """Cosine from which an image copies a protected one (0.45 for SSCD in the paper)."""
     k: int = 64
     """Most copies looked at per image."""
-    as_is: tuple[str, ...] = ()
-    """Seed sets that enter the manifest as they are: pool copies of them give way. Filled in from the recipe."""
+    as_is: tuple[str, ...] = derived()
+    """Seed sets that enter the manifest as they are: pool copies of them give way."""
 
     def __post_init__(self) -> None:
         for name in ("self_similarity", "reference_similarity"):

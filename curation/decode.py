@@ -1,0 +1,170 @@
+"""Hostile bytes to pixels, or a reason why not.
+
+Rules, measured on Pillow 13: never open without a list of formats (EPS would start Ghostscript); look at the size before
+loading; draft JPEGs to twice the target; load() rather than verify() (which misses cut JPEGs); 16-bit images are scaled,
+not clipped; transparency is laid on white; never accept truncated images.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM", "PCX", "TGA", "SGI", "DDS")
+"""Raster formats that Pillow decodes by itself. Never EPS, PS, PDF or WMF."""
+
+_BROKEN = (OSError, ValueError, SyntaxError, MemoryError, RuntimeError, TypeError, KeyError, IndexError, AttributeError,
+           OverflowError, EOFError, ZeroDivisionError, NotImplementedError, AssertionError)  # fmt: skip
+_PRIVATE = {"GPSInfo", "MakerNote", "BodySerialNumber", "LensSerialNumber", "CameraOwnerName", "SerialNumber", "ImageUniqueID",
+            "UserComment", "JPEGInterchangeFormat", "JpegIFOffset", "JpegIFByteCount", "XMLPacket", "ImageResources", "InterColorProfile"}  # fmt: skip
+
+
+class Reject(Exception):
+    """An image that cannot be used: a stable `reason`, and a `detail` in words."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about itself. width, height: pixels, upright. exif: JSON without positions, serial numbers, thumbnails."""
+
+    format: str
+    pixel_mode: str
+    width: int
+    height: int
+    orientation: int
+    frames: int
+    exif: str | None
+
+
+def read_header(data: bytes, max_pixels: int) -> Header:
+    """The header of encoded bytes, without decoding pixels. Raises Reject."""
+    with _opened(data, max_pixels) as image:
+        exif = image.getexif()
+        turned = int(exif.get(ExifTags.Base.Orientation, 1) or 1)
+        turned = turned if 1 <= turned <= 8 else 1
+        width, height = image.size if turned < 5 else image.size[::-1]
+        frames = int(getattr(image, "n_frames", 1))
+        return Header(str(image.format), image.mode, width, height, turned, frames, _exif_json(exif))
+
+
+def decode(data: bytes, side: int, fit: str) -> Any:
+    """Encoded bytes to a (3, side, side) uint8 RGB tensor. Raises Reject.
+
+    fit: "squash" resizes to side x side whatever the aspect; "crop" brings the short edge to `side` and cuts the centre.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    rgb = _load(data, side, "RGB")
+    pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+    height, width = rgb.shape[:2]
+    scale = side / min(height, width)
+    size = (side, side) if fit == "squash" else (max(side, round(height * scale)), max(side, round(width * scale)))
+    if size != (height, width):
+        pixels = interpolate(pixels, size=size, mode="bicubic", antialias=True)
+    top, left = (size[0] - side) // 2, (size[1] - side) // 2
+    return pixels[0, :, top : top + side, left : left + side].contiguous()
+
+
+def decode_grey(data: bytes, side: int) -> NDArray[np.uint8]:
+    """Encoded bytes to a (side, side) uint8 grey image, whatever the aspect. Raises Reject."""
+    grey = Image.fromarray(_load(data, side, "L"))
+    return np.asarray(grey.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+
+def _load(data: bytes, side: int, mode: str) -> NDArray[np.uint8]:
+    with _opened(data, None) as image:
+        if image.format in ("JPEG", "MPO"):
+            image.draft(mode, (2 * side, 2 * side))
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return np.array(_flat(upright if upright is not None else image, mode))
+
+
+def _flat(image: Image.Image, mode: str) -> Image.Image:
+    """RGB or L, with 16-bit levels scaled and transparency laid on white."""
+    if image.mode.startswith(("I", "F")):
+        image = _scaled(image)
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image)
+    return image if image.mode == mode else image.convert("RGB").convert(mode)
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """16-bit integers by 257; wider integers and floats from their own range to 0..255."""
+    values = np.asarray(image).astype(np.float64)
+    if image.mode.startswith("I;16") or (image.mode == "I" and values.max(initial=0) <= 65535 and values.min(initial=0) >= 0):
+        return Image.fromarray(np.round(values / 257).astype(np.uint8))
+    values = np.nan_to_num(values)
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    return Image.fromarray(np.round((values - low) / max(high - low, 1e-12) * 255).astype(np.uint8))
+
+
+@contextmanager
+def _opened(data: bytes, max_pixels: int | None) -> Iterator[Image.Image]:
+    """The image, opened but not loaded; whatever goes wrong with it inside becomes a Reject."""
+    if not data:
+        raise Reject("empty_file", "0 bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                pixels = image.width * image.height
+                if max_pixels is not None and pixels > max_pixels:
+                    raise Reject("too_many_pixels", f"{image.width} x {image.height}, limit {max_pixels} pixels")
+                if not pixels:
+                    raise Reject("bad_header", "no pixels")
+                yield image
+    except Image.DecompressionBombError as error:
+        raise Reject("too_many_pixels", str(error)) from error
+    except UnidentifiedImageError as error:
+        raise Reject("not_an_image", _what(data)) from error
+    except _BROKEN as error:
+        cut = any(word in str(error).lower() for word in ("truncated", "not enough", "end of file", "eof", "incomplete", "broken data"))
+        raise Reject("truncated" if cut else "undecodable", f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def _what(data: bytes) -> str:
+    """What bytes that are no image look like."""
+    head = data[:512].lstrip().lower()
+    for mark, name in ((b"<!doctype html", "HTML"), (b"<html", "HTML"), (b"<svg", "SVG"), (b"<?xml", "XML"), (b"%pdf", "PDF"),
+                       (b"%!ps", "PostScript"), (b"{", "JSON")):  # fmt: skip
+        if head.startswith(mark):
+            return "SVG" if name == "XML" and b"<svg" in data[:4096].lower() else name
+    return f"unknown format, begins with {data[:8].hex()}"
+
+
+def _exif_json(exif: Image.Exif) -> str | None:
+    tags = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
+    named = {ExifTags.TAGS.get(tag, str(tag)): value for tag, value in tags.items()}
+    plain = {name: _plain(value) for name, value in named.items() if name not in _PRIVATE and name not in ("ExifOffset", "Orientation")}
+    plain = {name: value for name, value in plain.items() if value is not None}
+    return json.dumps(plain, sort_keys=True, ensure_ascii=False) if plain else None
+
+
+def _plain(value: Any) -> str | int | float | None:
+    """A tag's value if it is short text or a number."""
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode("utf-8", "replace").decode()[:200]
+    if isinstance(value, int):
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return number if np.isfinite(number) else None

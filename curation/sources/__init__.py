@@ -1,0 +1,150 @@
+"""Where images come from: directories, WebDataset tars, Parquet files, globs; on any fsspec path.
+
+`plan` lists the input units of a source, `read_units` reads them, `read_bytes` finds single images again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from curation.sources import directory, parquet, tar
+from curation.sources.found import Found, SourceError, filesystem, full_uri, stamp, unit
+
+__all__ = ["Found", "SourceError", "plan", "read_bytes", "read_units"]
+
+_CONTAINERS = {".tar": ("tar", tar.plan), ".parquet": ("parquet", parquet.plan)}
+_PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz", ".zip", ".7z", ".rar")
+SPLIT = 250  # images: containers are split no finer
+
+
+def plan(source: str, set_name: str) -> list[dict[str, Any]]:
+    """The units (rows of records.SOURCES) of a source, sorted by path. Raises SourceError, naming the path."""
+    units = [u for path in _expand(source) for u in _plan_path(path, set_name)]
+    if not units:
+        raise SourceError(f"nothing found in {source}")
+    return units
+
+
+def _expand(source: str) -> list[str]:
+    """{000..009} and globs written out."""
+    braces = re.search(r"\{(\d+)\.\.(\d+)\}", source)
+    if braces:
+        low, high, width = int(braces[1]), int(braces[2]), len(braces[1])
+        each = (source[: braces.start()] + str(n).zfill(width) + source[braces.end() :] for n in range(low, high + 1))
+        return [path for one in each for path in _expand(one)]
+    if any(c in source for c in "*?["):
+        fs, pattern = filesystem(source)
+        if not fs.exists(pattern):
+            return [full_uri(fs, path) for path in sorted(fs.glob(pattern))]
+    return [source]
+
+
+def _plan_path(source: str, set_name: str) -> list[dict[str, Any]]:
+    try:
+        fs, path = filesystem(source)
+        info = fs.info(path)
+    except FileNotFoundError:
+        raise SourceError(f"no such file or directory: {source}") from None
+    except (OSError, ValueError, ImportError) as error:
+        raise SourceError(f"cannot read {source}: {getattr(error, 'strerror', None) or error}") from error
+    if info["type"] != "directory":
+        return _plan_files(set_name, fs, str(PurePosixPath(path).parent), {path: info})
+    found, failed = directory.files(fs, path)
+    lost = [unit(set_name, "file", full_uri(fs, p), p, error_message=why) for p, why in failed]
+    return [*_plan_files(set_name, fs, path, found), *lost]
+
+
+def _plan_files(set_name: str, fs: Any, root: str, found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    units: list[dict[str, Any]] = []
+    loose: dict[str, dict[str, Any]] = {}
+    for path, info in found.items():
+        suffix = PurePosixPath(path).suffix.lower()
+        if suffix in _CONTAINERS:
+            units += _plan_container(set_name, full_uri(fs, path), path[len(root) :].strip("/"), info, suffix)
+        elif path.lower().endswith(_PACKED):
+            why = f"a {suffix} archive has to be unpacked, or written as a plain .tar"
+            units.append(unit(set_name, "file", full_uri(fs, path), path[len(root) :].strip("/"), error_message=why))
+        else:
+            loose[path] = info
+    return [*directory.plan(set_name, fs, root, loose), *units]
+
+
+def _plan_container(set_name: str, uri: str, key: str, info: dict[str, Any], suffix: str) -> list[dict[str, Any]]:
+    kind, planner = _CONTAINERS[suffix]
+    try:
+        return planner(set_name, uri, key, info["size"], stamp(info), SPLIT)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        why = str(getattr(error, "strerror", None) or error).splitlines()[0]
+        return [unit(set_name, kind, uri, key, bytes=info["size"], modified=stamp(info), error_message=why)]
+
+
+def read_units(units: pa.Table) -> Iterator[Found]:
+    """Every file and member of the units, in order; one image in memory at a time."""
+    for row in units.to_pylist():
+        if row["error_message"]:
+            yield Found(set=row["set"], key=row["key"], uri=row["uri"], reason=_reason(row), detail=row["error_message"])
+        elif row["kind"] == "file":
+            yield directory.read(row)
+        else:
+            yield from _read_container(row)
+
+
+def _reason(row: dict[str, Any]) -> str:
+    if "no column of image bytes" in row["error_message"]:
+        return "no_image_column"
+    if "unpacked" in row["error_message"]:
+        return "unsupported_archive"
+    return "unreadable_file" if row["kind"] == "file" else "unreadable_archive"
+
+
+def _read_container(row: dict[str, Any]) -> Iterator[Found]:
+    try:
+        yield from (tar if row["kind"] == "tar" else parquet).read(row)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        yield Found(set=row["set"], key=row["key"], uri=row["uri"], reason="unreadable_archive", detail=str(error).splitlines()[0])
+
+
+_cursors: dict[tuple[str, str], parquet.Cursor] = {}
+
+
+def read_bytes(refs: pa.Table) -> list[bytes | None]:
+    """The encoded bytes of images by reference (records.BYTES_REF); None where they cannot be had."""
+    out: list[bytes | None] = [None] * refs.num_rows
+    by_file: dict[tuple[str, str | None], list[tuple[int, int, int]]] = defaultdict(list)
+    for at, row in enumerate(refs.select(["uri", "member", "offset", "length"]).to_pylist()):
+        in_parquet = row["uri"].endswith(".parquet") and row["member"]
+        by_file[row["uri"], row["member"] if in_parquet else None].append((row["offset"] or 0, row["length"] or 0, at))
+    for (uri, column), spans in by_file.items():
+        try:
+            found = _parquet_rows(uri, column, spans) if column else _ranges(uri, spans)
+        except (OSError, ValueError, StopIteration, pa.ArrowException):
+            continue
+        for at, data in found:
+            out[at] = data
+    return out
+
+
+def _ranges(uri: str, spans: list[tuple[int, int, int]]) -> Iterator[tuple[int, bytes | None]]:
+    fs, path = filesystem(uri)
+    with fs.open(path, "rb") as file:
+        for offset, length, at in sorted(spans):
+            file.seek(offset)
+            data = file.read(length)
+            yield at, data if len(data) == length else None
+
+
+def _parquet_rows(uri: str, column: str, spans: list[tuple[int, int, int]]) -> Iterator[tuple[int, bytes | None]]:
+    cursor = _cursors.get((uri, column))
+    if cursor is None:
+        for old in _cursors.values():
+            old.close()
+        _cursors.clear()
+        cursor = _cursors[uri, column] = parquet.Cursor(uri, column)
+    rows = cursor.read(sorted({offset for offset, _, _ in spans}))
+    return ((at, rows[offset]) for offset, _, at in spans)

@@ -1,0 +1,67 @@
+"""A directory tree: every regular file is an image until its bytes say otherwise; sidecars stay with their image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from curation.sources.found import SIDECAR_SUFFIXES, Found, SourceError, describe, filesystem, full_uri, is_image, read_sidecar, stamp, unit
+
+
+def files(fs: Any, root: str) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str]]]:
+    """Every regular file below `root` (path -> info, sorted), and what could not be read: (path, why)."""
+    found: dict[str, dict[str, Any]] = {}
+    failed: list[tuple[str, str]] = []
+
+    def note(error: OSError) -> None:
+        failed.append((str(error.filename or root), error.strerror or str(error)))
+
+    for _, _, here in fs.walk(root, detail=True, on_error=note):
+        found |= {info["name"]: info for info in here.values() if info.get("type") != "other"}
+    if not found and any(path.rstrip("/") == root.rstrip("/") for path, _ in failed):
+        raise SourceError(f"cannot read {root}: {failed[0][1]}")
+    return dict(sorted(found.items())), sorted(failed)
+
+
+def plan(set_name: str, fs: Any, root: str, found: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A unit per file that is not the sidecar of an image beside it."""
+    beside: dict[str, list[str]] = {}
+    images = {_stem(path) for path in found if is_image(path)}
+    for path in found:
+        if not is_image(path) and PurePosixPath(path).suffix.lower() in SIDECAR_SUFFIXES and _stem(path) in images:
+            beside.setdefault(_stem(path), []).append(path)
+    attached = {path for paths in beside.values() for path in paths}
+    for path, info in found.items():
+        if path not in attached:
+            mine = [full_uri(fs, p) for p in beside.get(_stem(path), [])] if is_image(path) else []
+            yield unit(set_name, "file", full_uri(fs, path), _key(path, root), stop=info["size"], bytes=info["size"],
+                       modified=stamp(info), sidecars=mine)  # fmt: skip
+
+
+def _stem(path: str) -> str:
+    suffix = PurePosixPath(path).suffix
+    return path[: -len(suffix)] if suffix else path
+
+
+def _key(path: str, root: str) -> str:
+    inside = path[len(root.rstrip("/")) + 1 :] if path.startswith(root.rstrip("/") + "/") else PurePosixPath(path).name
+    return _stem(inside)
+
+
+def read(row: dict[str, Any]) -> Found:
+    """The file of one unit, with its sidecars."""
+    fs, path = filesystem(row["uri"])
+    base = {"set": row["set"], "key": row["key"], "uri": row["uri"]}
+    try:
+        data = fs.cat_file(path)
+    except OSError as error:
+        return Found(**base, reason="unreadable_file", detail=error.strerror or str(error))
+    extra = {}
+    for sidecar in row["sidecars"]:
+        try:
+            suffix = PurePosixPath(sidecar).suffix[1:].lower()
+            extra[suffix] = read_sidecar(suffix, filesystem(sidecar)[0].cat_file(filesystem(sidecar)[1]))
+        except OSError as error:
+            extra[suffix] = f"<unreadable: {error.strerror}>"
+    return Found(**base, length=len(data), data=data, **describe(extra))

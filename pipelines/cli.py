@@ -1,0 +1,191 @@
+"""The command line: a table of verbs. A verb parses, calls the library, prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
+                  help="Build pretraining sets for vision models the way LVD-142M was built.")  # fmt: skip
+seeds_app = typer.Typer(no_args_is_help=True, help="Seed sets and evaluation sets by name.")
+app.add_typer(seeds_app, name="seeds")
+console = Console(highlight=False)
+
+RunDir = Annotated[str, typer.Argument(help="Run folder.", metavar="RUN")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value, for programs.")]
+
+
+@app.command()
+def run(
+    pool: Annotated[list[str] | None, typer.Option(help="Directory, tar, Parquet file or glob; again for more.")] = None,
+    seeds: Annotated[list[str] | None, typer.Option(help="Seed set by name or path; again for more.")] = None,
+    protect: Annotated[list[str] | None, typer.Option(help="Evaluation set that must not leak, by name or path.")] = None,
+    out: Annotated[str, typer.Option(help="Run folder, made if needed; an unfinished run goes on.")] = "run",
+    recipe: Annotated[Path | None, typer.Option(help="TOML recipe; the other options add to it.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per GPU, else per core.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to join; default: a private one here.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Curate a pool: the whole flow, resumable.
+
+    [dim]curate run --seeds imagenet --pool crawl/ --out RUN[/dim]
+    """
+    from pipelines.compose import compose
+    from pipelines.progress import Progress
+    from pipelines.run import execute
+    from pipelines.summary import summarise
+
+    chosen = compose(recipe, tuple(pool or ()), tuple(seeds or ()), tuple(protect or ()), tuple(set_ or ()))
+    execute(chosen, out, workers=workers, address=address, progress=Progress(quiet=quiet or as_json))
+    summary = summarise(out)
+    print(json.dumps(summary.facts)) if as_json else console.print(summary.text())
+
+
+@app.command()
+def status(run_dir: RunDir, as_json: AsJson = False) -> None:
+    """How far a run has come, noun by noun.
+
+    [dim]curate status RUN[/dim]
+    """
+    from pipelines.summary import progress_of, render_progress
+
+    rows = progress_of(run_dir)
+    print(json.dumps(rows)) if as_json else console.print(render_progress(rows))
+
+
+@app.command()
+def query(
+    run_dir: RunDir,
+    sql: Annotated[str, typer.Argument(help="One SELECT over the views: images, survivors, manifest, ...")],
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a run anything, in DuckDB's SQL.
+
+    [dim]curate query RUN "select seed_set, count(*) from manifest group by 1"[/dim]
+    """
+    from pipelines.queries import query as ask
+    from pipelines.queries import render
+
+    print(render(ask(run_dir, sql), "json" if as_json else "csv" if csv else "table"))
+
+
+@app.command()
+def report(
+    run_dir: RunDir,
+    name: Annotated[str | None, typer.Argument(help="Which report; without it, their names.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ready answers: drops by reason, copy groups, what each seed set chose, ...
+
+    [dim]curate report RUN drops_by_reason[/dim]
+    """
+    from pipelines.queries import render, report_names
+    from pipelines.queries import report as ask
+
+    print("\n".join(report_names()) if name is None else render(ask(run_dir, name), "json" if as_json else "table"))
+
+
+@app.command()
+def check(run_dir: RunDir, as_json: AsJson = False) -> None:
+    """Every promise of a run as a query that must come back empty; exit 1 if one does not.
+
+    [dim]curate check RUN[/dim]
+    """
+    from pipelines.queries import run_checks
+
+    broken = run_checks(run_dir)
+    if as_json:
+        print(json.dumps(broken))
+    else:
+        for name, rows in broken.items():
+            console.print(f"[green]ok[/green]  {name}" if not rows else f"[red]no[/red]  {name}: {rows} rows")
+    raise typer.Exit(int(any(broken.values())))
+
+
+@seeds_app.command("add")
+def seeds_add(
+    name: Annotated[str, typer.Argument(help="The name to use in --seeds or --protect.")],
+    path: Annotated[str, typer.Argument(help="Directory, tar, Parquet file or glob.")],
+    protect: Annotated[bool, typer.Option("--protect", help="An evaluation set, for --protect.")] = False,
+) -> None:
+    """Give a seed set (or an evaluation set) a name.
+
+    [dim]curate seeds add imagenet /data/imagenet/train[/dim]
+    """
+    from pipelines.catalogue import add
+
+    entry = add("protect" if protect else "seeds", name, path)
+    console.print(f"{entry.name} -> {entry.path}")
+
+
+@seeds_app.command("list")
+def seeds_list(as_json: AsJson = False) -> None:
+    """Every named set.
+
+    [dim]curate seeds list[/dim]
+    """
+    from pipelines.catalogue import listing
+
+    entries = listing()
+    if as_json:
+        print(json.dumps([vars(entry) for entry in entries]))
+    for entry in [] if as_json else entries:
+        console.print(f"{entry.kind:>8}  {entry.name}  {entry.path}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the drawn world and its run; must be new or a demo's.")] = Path("demo"),
+    images: Annotated[int, typer.Option(min=200, help="Distinct images to draw.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Of the drawing.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a dirty pool with a known truth, curate it, and compare.
+
+    [dim]curate demo[/dim]
+    """
+    from pipelines.demo import play
+
+    play(out, images, seed, as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What is installed, which devices, how much disk; each problem with its remedy.
+
+    [dim]curate doctor[/dim]
+    """
+    from pipelines.doctor import diagnose, render
+
+    findings = diagnose()
+    print(json.dumps([vars(f) for f in findings])) if as_json else console.print(render(findings))
+    raise typer.Exit(int(any(not f.ok for f in findings)))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a verb. What a user can cause is one line on stderr and exit 1 (`--debug` shows the traceback)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        app([a for a in given if a != "--debug"], standalone_mode=True)
+    except (ValueError, OSError, RuntimeError) as error:
+        if debug:
+            raise
+        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
+        print(f"curate: {reason or type(error).__name__}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("curate: stopped; run the same command to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

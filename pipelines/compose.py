@@ -1,0 +1,35 @@
+"""From the options of `curate run` to a recipe."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pipelines.catalogue import resolve
+from pipelines.config import Recipe, RecipeError, load_recipe, parse
+
+
+def compose(recipe: Path | None, pool: tuple[str, ...], seeds: tuple[str, ...], protect: tuple[str, ...], changes: tuple[str, ...]) -> Recipe:
+    """The recipe file, if any, with the pool and sets of the command line added and single values changed.
+
+    A seed or protected set that the file names already (`[[seeds]] name = ...`) is the file's. Raises RecipeError.
+    """
+    table = _read(recipe) if recipe else {}
+    if pool:
+        table.setdefault("pool", {})["sources"] = list(pool)
+    for kind, given in (("seeds", seeds), ("protect", protect)):
+        known = {entry.get("name") for entry in table.get(kind, [])}
+        named = [resolve(value) for value in given if value not in known]
+        table[kind] = [*table.get(kind, []), *({"name": name, "path": path} for name, path in named)]
+    made = parse(table, changes)
+    if not made.pool.sources:
+        raise RecipeError("no pool: say --pool PATH, or [pool] sources in the recipe")
+    if not made.seeds:
+        raise RecipeError("no seed set: say --seeds NAME or --seeds PATH, or [[seeds]] in the recipe")
+    return made
+
+
+def _read(path: Path) -> dict[str, Any]:
+    load_recipe(path)
+    return tomllib.loads(path.read_text())

@@ -1,0 +1,81 @@
+"""What a run came to: how far each noun is, and the funnel from what was found to the curated set."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from curation import records
+from curation.store import Store
+from pipelines.config import RecipeError
+from pipelines.progress import tally
+
+FUNNEL = ("images", "sanitized", "descriptors", "survivors", "embeddings", "selection", "curated")
+
+
+def progress_of(run_dir: str) -> list[dict[str, Any]]:
+    """One row per noun: parts done, rows, kept, dropped by reason, seconds of work. RecipeError if this is no run."""
+    store = Store(run_dir)
+    if store.read_bytes("recipe.toml") is None:
+        raise RecipeError(f"{run_dir} is not a run folder: it has no recipe.toml")
+    rows = []
+    for noun, meaning in records.NOUNS.items():
+        receipts = store.receipts(noun)
+        kept, reasons = tally(receipts.values())
+        rows.append({
+            "noun": noun, "meaning": meaning, "parts": len(receipts), "rows": sum(r.rows for r in receipts.values()),
+            "kept": kept, "reasons": reasons, "seconds": round(sum(r.seconds for r in receipts.values()), 1),
+        })  # fmt: skip
+    return rows
+
+
+def render_progress(rows: list[dict[str, Any]]) -> Table:
+    """The rows of `progress_of` as a table."""
+    table = Table("noun", "what", box=None, header_style="dim")
+    for name in ("parts", "rows", "kept", "work, s"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        style = None if row["parts"] else "dim"
+        counts = [f"{row[name]:,}" for name in ("parts", "rows", "kept")]
+        table.add_row(row["noun"], row["meaning"], *counts, f"{row['seconds']:,.1f}", style=style)
+    return table
+
+
+@dataclass(frozen=True)
+class Summary:
+    """facts: the numbers, as JSON has them."""
+
+    facts: dict[str, Any]
+
+    def text(self) -> Table:
+        table = Table(title=f"{self.facts['curated']:,} images curated", box=None, header_style="dim", title_justify="left")
+        for name in ("noun", "received", "kept", "dropped"):
+            table.add_column(name, justify="left" if name == "noun" else "right")
+        table.add_column("why")
+        for row in self.facts["funnel"]:
+            why = ", ".join(f"{count:,} {reason}" for reason, count in row["reasons"].items())
+            table.add_row(row["noun"], *(f"{row[name]:,}" for name in ("received", "kept", "dropped")), why)
+        table.caption = "\n".join(self.facts["notes"])
+        return table
+
+
+def summarise(run_dir: str) -> Summary:
+    """The funnel of a finished run; also written to RUN/report/summary.json."""
+    store = Store(run_dir)
+    rows = {row["noun"]: row for row in progress_of(run_dir)}
+    funnel = [
+        {"noun": noun, "received": rows[noun]["rows"], "kept": rows[noun]["kept"],
+         "dropped": rows[noun]["rows"] - rows[noun]["kept"], "reasons": rows[noun]["reasons"]}
+        for noun in FUNNEL
+    ]  # fmt: skip
+    recipe = tomllib.loads((store.read_bytes("recipe.toml") or b"").decode())
+    off = [name for name in ("nsfw", "faces") if recipe["sanitized"][name] == "none"]
+    notes = [f"not checked: {' and '.join(off)} (none in the recipe)"] if off else []
+    notes.append(f"manifest: {run_dir}/manifest, shards: {run_dir}/curated")
+    facts = {"run": run_dir, "curated": rows["curated"]["kept"], "funnel": funnel, "notes": notes}
+    store.write_bytes(json.dumps(facts, indent=1).encode(), "report", "summary.json")
+    return Summary(facts)
