@@ -219,7 +219,7 @@ def update_average(state: State, momentum: float) -> None:
 
 def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
     """Train for `cfg.minutes` and write `out`, with a checkpoint beside it (`out` + ".checkpoint") that a second call resumes."""
-    teacher = torch.load("/work/scratch/nets/teacher.pt",weights_only=False) if os.environ.get("TEACHER") and cfg.teach else fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, seed=cfg.seed) if cfg.teach else None
+    teacher = fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, seed=cfg.seed) if cfg.teach else None
     if cfg.drawn:
         pictures = Pictures((*pictures.folders, draw_pictures(cfg.drawn, pictures.folders[0].shape[-1], cfg.seed)))
     state, checkpoint = new_state(cfg, teacher), Path(f"{out}.checkpoint")

@@ -70,11 +70,12 @@ def load_encoder(name_or_path: str, device: str = "cpu") -> Encoder:
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
         network = _build(card)
         network.load_state_dict(tensors)
+        name, side, fit = str(card["name"]), int(card["side"]), str(card["fit"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a usable weights file: {str(error).strip().splitlines()[0]}") from error
     network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     return Encoder(
-        name=card["name"], digest=hashlib.sha256(path.read_bytes()).hexdigest(), dim=network.dim, side=card["side"], fit=card["fit"],
+        name=name, digest=hashlib.sha256(path.read_bytes()).hexdigest(), dim=network.dim, side=side, fit=fit,
         network=network, device=device, half=_native_bfloat16(device),
         self_similarity=card.get("self_similarity"), reference_similarity=card.get("reference_similarity"),
     )  # fmt: skip

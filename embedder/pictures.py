@@ -3,12 +3,14 @@
 Letters: B images of a batch, S pixels of a stored image (every folder has its own).
 """
 
+import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from curation.decode import decode
@@ -24,6 +26,10 @@ class Pictures:
         """Returns up to `count` images of the largest folder, without repetition."""
         largest = max(self.folders, key=len)
         return largest[torch.randperm(len(largest), generator=torch.Generator().manual_seed(seed))[:count]]
+
+    def joined(self) -> Tensor:
+        """Returns all images at the first folder's S."""
+        return torch.cat([_enlarge(folder, self.folders[0].shape[-1]) for folder in self.folders])
 
     def batch(self, count: int, first_share: float, generator: torch.Generator) -> Tensor:
         """Returns (B, 3, S, S) without repetition inside a folder's part, at the first folder's S.
@@ -69,10 +75,6 @@ def read_pictures(folders: list[Path], max_side: int) -> Pictures:
 
 
 def _read_folder(folder: Path, max_side: int) -> Tensor:
-    import io
-
-    from PIL import Image
-
     encoded = [data for _, data in read_tars(folder)]
     side = min(max_side, *Image.open(io.BytesIO(encoded[0])).size)
     return torch.stack([decode(data, side, "squash") for data in encoded])

@@ -56,7 +56,7 @@ def fall(cfg: TrainConfig, steps: int) -> tuple[float, float]:
 
 
 def test_copy_training_lowers_the_loss() -> None:
-    first, last = fall(replace(COPY, entropy=0.0, temperature=0.2), steps=50)
+    first, last = fall(replace(COPY, augment=replace(GENTLE, side=32), entropy=0.0, temperature=0.2), steps=40)
     assert last < 0.8 * first
 
 
