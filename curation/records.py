@@ -188,7 +188,7 @@ MANIFEST = pa.schema(
 )
 """One row is one selected image; part N describes shard N."""
 
-CURATED = pa.schema(
+SHARDS = pa.schema(
     [
         IMAGE_ID,
         _field("sha256", pa.string(), "SHA-256 of the bytes that went into the shard"),
@@ -217,7 +217,7 @@ NOUNS: dict[str, str] = {
     "neighbors": "pool images like each seed image",
     "selection": "what each seed set chose",
     "manifest": "the curated set",
-    "curated": "bytes in the shards",
+    "shards": "bytes in the curated tars",
 }
 """Every noun in the order of the flow: the folders of a run and the views of `curate query`."""
 

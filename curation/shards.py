@@ -1,12 +1,10 @@
-"""WebDataset tars: written whole or not at all, each beside a `_stats.json`."""
+"""WebDataset tars, written whole or not at all."""
 
 from __future__ import annotations
 
-import json
 import tarfile
 import uuid
 from types import TracebackType
-from typing import Any
 
 from curation.store import Store
 
@@ -16,10 +14,10 @@ BLOCK = 512
 class TarSink:
     """A tar under a temporary name; `commit` renames it. Equal members give equal bytes."""
 
-    def __init__(self, store: Store, noun: str, name: str) -> None:
-        self.store, self.noun, self.name = store, noun, name
-        self.temporary = store.path(noun, f"{name}.tmp-{uuid.uuid4().hex[:8]}")
-        store.fs.makedirs(store.path(noun), exist_ok=True)
+    def __init__(self, store: Store, name: str) -> None:
+        self.store, self.name = store, name
+        self.temporary = store.path(f"{name}.tmp-{uuid.uuid4().hex[:8]}")
+        store.fs.makedirs(self.temporary.rpartition("/")[0], exist_ok=True)
         self.file = store.fs.open(self.temporary, "wb")
         self.size = 0
 
@@ -36,12 +34,10 @@ class TarSink:
         self.file.write(data)
         self.size += len(data)
 
-    def commit(self, stats: dict[str, Any]) -> None:
-        """Close, flush to disk, rename, and write NNNNN_stats.json."""
+    def commit(self) -> None:
+        """Close, flush to disk, rename."""
         self._write(bytes(2 * BLOCK))
-        self.store.publish(self.file, self.temporary, self.store.path(self.noun, self.name))
-        text = json.dumps(stats | {"bytes": self.size}, indent=1, sort_keys=True)
-        self.store.write_bytes(text.encode(), self.noun, f"{self.name.removesuffix('.tar')}_stats.json")
+        self.store.publish(self.file, self.temporary, self.store.path(self.name))
 
     def __enter__(self) -> TarSink:
         return self

@@ -53,7 +53,7 @@ class MapStage:
     consumes, and with a binary column `bytes` (null where they cannot be had) if `needs_bytes`.
     setup(cfg, side): builds the tool (a network, a hash) once per worker; side holds the small tables named in `also`.
     weights(cfg): SHA-256 of what the tool loads, so that other weights mean other results.
-    tar: name of a tar beside the part that takes what `fn` returns in a column `members`, [(name, bytes)]; the offset
+    tar: path in the run of a tar per part, that takes what `fn` returns in a column `members`, [(name, bytes)]; the offset
     of each row's first member is filled in.
     """
 

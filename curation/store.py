@@ -1,7 +1,8 @@
 """A run folder: Parquet parts per noun, written so that a kill at any instant leaves whole parts or nothing.
 
-Layout, on any fsspec path: RUN/<noun>/part-00000.parquet and, after it, part-00000.done: a JSON receipt with the
-fingerprint of what made the part and the digest of what is in it. A part counts only if its receipt says so.
+Layout, on any fsspec path: RUN/<noun>/part-00000.parquet and, after it, .part-00000.done: a JSON receipt with the
+fingerprint of what made the part and the digest of what is in it. A part counts only if its receipt says so. Readers of
+datasets pass over names that begin with a dot, so a noun's folder opens as it is.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Store:
             **_tally(table),
         )
         self.write_bytes(data, noun, f"part-{part:05d}.parquet")
-        self.write_bytes(json.dumps(asdict(receipt), indent=1).encode(), noun, f"part-{part:05d}.done")
+        self.write_bytes(json.dumps(asdict(receipt), indent=1).encode(), noun, f".part-{part:05d}.done")
         return receipt
 
     def receipt(self, noun: str, part: int) -> Receipt | None:
@@ -111,7 +112,7 @@ class Store:
     def receipts(self, noun: str, parts: list[int] | None = None) -> dict[int, Receipt]:
         """Receipts by part number, in order; those of `parts`, or all there are."""
         numbers = self._numbers(noun, ".done") if parts is None else parts
-        found = {part: self.read_bytes(noun, f"part-{part:05d}.done") for part in sorted(numbers)}
+        found = {part: self.read_bytes(noun, f".part-{part:05d}.done") for part in sorted(numbers)}
         return {part: Receipt(**json.loads(data)) for part, data in found.items() if data}
 
     def _numbers(self, noun: str, suffix: str) -> list[int]:
@@ -119,7 +120,7 @@ class Store:
             names = [str(n).rsplit("/", 1)[-1] for n in self.fs.ls(self.path(noun), detail=False)]
         except FileNotFoundError:
             return []
-        return [int(n[5 : -len(suffix)]) for n in names if n.startswith("part-") and n.endswith(suffix)]
+        return [int(n[6 : -len(suffix)]) for n in names if n.startswith(".part-") and n.endswith(suffix)]
 
     def trim(self, noun: str, parts: set[int]) -> None:
         """Remove what is not among `parts`: those of an earlier plan, and temporary files of killed writers."""
@@ -127,7 +128,7 @@ class Store:
             return
         for path in self.fs.ls(self.path(noun), detail=False):
             name = str(path).rsplit("/", 1)[-1]
-            numbered = re.match(r"(?:part-)?(\d{5,})[._]", name)
+            numbered = re.match(r"(?:\.?part-)?(\d{5,})[._]", name)
             if ".tmp-" in name or (numbered and int(numbered[1]) not in parts):
                 self.fs.rm(path)
 

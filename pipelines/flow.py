@@ -60,7 +60,7 @@ FLOW: tuple[Step, ...] = (
     Step(neighbors.STAGE, lambda r: r.neighbors_config),  # the pool images most like each seed image
     Step(selection.STAGE, lambda r: r.selection_config),  # as is, sample-based, cluster-based
     Step(manifest.MANIFEST, lambda r: r.manifest),  # the curated set, cut into shards
-    Step(manifest.CURATED, lambda r: r.manifest),  # WebDataset tars of the original bytes
+    Step(manifest.SHARDS, lambda r: r.manifest),  # WebDataset tars of the original bytes
 )
 
 

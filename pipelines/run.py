@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
+from curation.records import POOL
 from curation.stage import MapStage, Stage, WholeStage
 from curation.store import Receipt, Store, fingerprint
 from pipelines.config import Recipe, RecipeError, as_toml, plain
 from pipelines.flow import FLOW, Step, network, resolve
 from pipelines.lock import exclusive
-from pipelines.progress import Progress
+from pipelines.progress import Progress, tally
 from pipelines.runner import Cluster, Task
+from pipelines.summary import summarise
 
 VERSIONED = ("torch", "faiss-cpu", "pyarrow", "pillow", "ray", "numpy")
 
@@ -36,15 +39,16 @@ def execute(recipe: Recipe, out: str, *, workers: int | None = None, address: st
     Raises RecipeError for what the user can mend in the recipe, RunError for what stopped a worker, OSError for the disk.
     """
     recipe = absolute(resolve(recipe))
-    store = Store(out)
+    store = Store(_absolute(out))
     with exclusive(store):
         store.write_bytes(as_toml(recipe, resolved(recipe)).encode(), "recipe.toml")
-        with Cluster(out, workers, address) as cluster:
+        with Cluster(store.url, workers, address) as cluster:
             progress.started(cluster.workers, cluster.device, recipe)
             run = _Run(store, recipe, cluster, progress, {})
             for step in FLOW:
                 _do(run, step)
                 _stop_if_empty(run, step.stage.name)
+        summarise(out)
     return recipe
 
 
@@ -57,8 +61,6 @@ def absolute(recipe: Recipe) -> Recipe:
 
 
 def _absolute(path: str) -> str:
-    import os
-
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
@@ -105,6 +107,8 @@ def _map(run: _Run, stage: MapStage, cfg: Any, made_by: str, found: Mapping[int,
             done[task.part or 0] = receipt
             bar.advance(expected[task.part or 0])
         run.store.trim(stage.name, set(parts))
+        if stage.tar:
+            run.store.trim(stage.tar.rpartition("/")[0], set(parts))
         bar.close(done.values())
     return dict(sorted(done.items()))
 
@@ -112,30 +116,41 @@ def _map(run: _Run, stage: MapStage, cfg: Any, made_by: str, found: Mapping[int,
 def _whole(run: _Run, stage: WholeStage, cfg: Any, made_by: str, found: Mapping[int, Receipt]) -> dict[int, Receipt]:
     """Done again unless every part there is carries the fingerprint, and a list of them was closed with it."""
     print_ = fingerprint(made_by, [[r.digest for r in run.receipts[noun].values()] for noun in stage.consumes])
-    closed = run.store.read_bytes(stage.name, "all.done")
+    closed = run.store.read_bytes(stage.name, ".all.done")
     expected = fingerprint(print_, sorted((p, r.digest) for p, r in found.items())).encode()
     with run.progress.stage(stage.name, None, 0) as bar:
         if stage.consumes and closed == expected:
             bar.close(found.values())
             return dict(found)
-        run.store.discard(run.store.path(stage.name, "all.done"))
+        run.store.discard(run.store.path(stage.name, ".all.done"))
         for _ in run.cluster.run(stage, cfg, [Task(None, print_)], bar.lost):
             pass
         made = run.store.receipts(stage.name)
         bar.close(made.values())
     mark = fingerprint(print_, sorted((p, r.digest) for p, r in made.items()))
-    run.store.write_bytes(mark.encode(), stage.name, "all.done")
+    run.store.write_bytes(mark.encode(), stage.name, ".all.done")
     return made
 
 
 def _stop_if_empty(run: _Run, noun: str) -> None:
-    """A pool without one usable image is an error, not an empty manifest."""
-    rows = run.receipts[noun].values()
-    if noun not in ("images", "sanitized") or any(r.kept for r in rows):
+    """A set without one usable image is an error, not an empty manifest."""
+    if noun not in ("scanned", "sanitized"):
         return
-    reasons: dict[str, int] = {}
-    for receipt in rows:
-        for reason, count in receipt.reasons.items():
-            reasons[reason] = reasons.get(reason, 0) + count
-    told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items(), key=lambda r: -r[1]))
-    raise RecipeError(f"no usable image in {', '.join(run.recipe.pool.sources)}: {told or 'nothing found'}")
+    by_set: dict[str, list[Receipt]] = {}
+    for part, receipt in run.receipts[noun].items():
+        by_set.setdefault(_set_of(run.store, part), []).append(receipt)
+    for name, receipts in by_set.items():
+        kept, reasons = tally(receipts)
+        if not kept and not (noun == "sanitized" and name != POOL):
+            told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items(), key=lambda r: -r[1]))
+            raise RecipeError(f"no usable image in {_called(run.recipe, name)}: {told}")
+
+
+def _set_of(store: Store, part: int) -> str:
+    """A part belongs to exactly one set."""
+    return store.parts("sources").part(part, ["set"])["set"][0].as_py()
+
+
+def _called(recipe: Recipe, name: str) -> str:
+    kind, _, own = name.partition(":")
+    return ", ".join(recipe.pool.sources) if name == POOL else f"{'seed' if kind == 'seed' else 'protected'} set {own}"

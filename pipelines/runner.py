@@ -26,9 +26,11 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
@@ -94,6 +96,14 @@ def threads(count: int) -> None:
     faiss.omp_set_num_threads(count)
 
 
+def _sweep() -> None:
+    """Remove the temporary folders of runs that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob("curate-*-*"):
+        owner = folder.name.split("-")[1]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def explain(error: BaseException) -> str:
     """An exception as one line."""
     text = str(error).strip().splitlines()
@@ -126,7 +136,8 @@ class Cluster:
 
     def _start_private(self) -> None:
         """Quiet, without a dashboard, in a temporary folder of its own."""
-        self.temporary = tempfile.mkdtemp(prefix="curate-")
+        _sweep()
+        self.temporary = tempfile.mkdtemp(prefix=f"curate-{os.getpid()}-")
         cores = max(self.workers, os.cpu_count() or 1)
         ray.init(
             address="local",

@@ -14,7 +14,7 @@ from curation.store import Store
 from pipelines.config import RecipeError
 from pipelines.progress import tally
 
-FUNNEL = ("images", "sanitized", "descriptors", "survivors", "embeddings", "selection", "curated")
+FUNNEL = ("images", "sanitized", "descriptors", "survivors", "embeddings", "selection", "shards")
 
 
 def progress_of(run_dir: str) -> list[dict[str, Any]]:
@@ -76,6 +76,14 @@ def summarise(run_dir: str) -> Summary:
     off = [name for name in ("nsfw", "faces") if recipe["sanitized"][name] == "none"]
     notes = [f"not checked: {' and '.join(off)} (none in the recipe)"] if off else []
     notes.append(f"manifest: {run_dir}/manifest, shards: {run_dir}/curated")
-    facts = {"run": run_dir, "curated": rows["curated"]["kept"], "funnel": funnel, "notes": notes}
+    facts = {"run": run_dir, "curated": rows["shards"]["kept"], "funnel": funnel, "notes": notes}
     store.write_bytes(json.dumps(facts, indent=1).encode(), "report", "summary.json")
+    store.write_bytes(json.dumps(_shard_stats(store), indent=1).encode(), "report", "shards_stats.json")
     return Summary(facts)
+
+
+def _shard_stats(store: Store) -> dict[str, Any]:
+    """Images and refusals of every curated tar, and in all."""
+    shards = {f"{part:05d}.tar": {"count": r.rows, "successes": r.kept, "failed": r.rows - r.kept}
+              for part, r in store.receipts("shards").items()}  # fmt: skip
+    return {"shards": shards} | {name: sum(s[name] for s in shards.values()) for name in ("count", "successes", "failed")}

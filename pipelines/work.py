@@ -22,12 +22,10 @@ def run_part(store: Store, stage: MapStage, cfg: Any, tool: Any, part: int, made
     if stage.tar is None:
         tables = [_batch(stage, cfg, tool, batch) for batch in batches(rows, stage.batch_rows)]
         return store.write_part(stage.name, part, pa.concat_tables(tables), made_by, time.monotonic() - started)
-    with TarSink(store, stage.name, stage.tar.format(part=part)) as sink:
+    with TarSink(store, stage.tar.format(part=part)) as sink:
         tables = [_pour(_batch(stage, cfg, tool, batch), sink) for batch in batches(rows, stage.batch_rows)]
-        table = pa.concat_tables(tables)
-        kept = keep(table).num_rows
-        sink.commit({"count": table.num_rows, "successes": kept, "failed": table.num_rows - kept})
-    return store.write_part(stage.name, part, table, made_by, time.monotonic() - started)
+        sink.commit()
+    return store.write_part(stage.name, part, pa.concat_tables(tables), made_by, time.monotonic() - started)
 
 
 def received(store: Store, stage: MapStage, part: int) -> pa.Table:

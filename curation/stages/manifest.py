@@ -1,7 +1,7 @@
 """manifest: the curated set, one row per image with where its bytes are and why it is in; and its shards.
 
-`manifest` cuts the selected images into shards (part N describes shard N); `curated` writes them as WebDataset tars of
-the original bytes: KEY.jpg, KEY.json (what the manifest says) and, where known, KEY.txt (caption) and text sidecars.
+`manifest` cuts the selected images into shards (part N describes shard N); `shards` writes them to RUN/curated as
+WebDataset tars of the original bytes: KEY.jpg, KEY.json (what the manifest says) and, where known, KEY.txt (caption) and text sidecars.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ MANIFEST = WholeStage(name="manifest", consumes=("selection", "images"), version
 
 
 def pack(batch: pa.Table, _tool: None, _cfg: ManifestConfig) -> pa.Table:
-    """Tar members of a batch (records.MANIFEST with `bytes`): records.CURATED and a column `members`, [(name, bytes)].
+    """Tar members of a batch (records.MANIFEST with `bytes`): records.SHARDS and a column `members`, [(name, bytes)].
 
     Bytes that are gone, or are no longer those of the manifest, are refused with a reason.
     """
     rows = [_pack_one(row) for row in batch.to_pylist()]
-    return pa.Table.from_pylist(rows, schema=records.CURATED.append(MEMBERS))
+    return pa.Table.from_pylist(rows, schema=records.SHARDS.append(MEMBERS))
 
 
 MEMBERS = pa.field("members", pa.list_(pa.struct([("name", pa.string()), ("data", pa.binary())])))
@@ -99,13 +99,13 @@ def _text(row: dict[str, Any], suffix: str, text: str) -> dict[str, Any]:
     return {"name": f"{row['shard_key']}.{suffix}", "data": text.encode()}
 
 
-CURATED = MapStage(
-    name="curated",
+SHARDS = MapStage(
+    name="shards",
     consumes=("manifest",),
     version=1,
     setup=lambda _cfg, _side: None,
     fn=pack,
     needs_bytes=True,
     batch_rows=32,
-    tar="{part:05d}.tar",
+    tar="curated/{part:05d}.tar",
 )
