@@ -63,6 +63,7 @@ def connect(run: str) -> duckdb.DuckDBPyConnection:
         spill = os.path.join(tempfile.gettempdir(), f"curate-query-{uuid.uuid4().hex[:12]}")
         database.execute("set temp_directory = $spill", {"spill": spill})
         database.execute("set allowed_directories = $roots", {"roots": [_ROOT]})
+        database.execute("set parquet_metadata_cache = true")
         database.execute("set enable_external_access = false")
         limit = _reference_similarity(store)
         for name, value in {"run": _ROOT, "present": present, "reference_similarity": limit}.items():
@@ -94,7 +95,7 @@ def query(run: str, sql: str) -> pa.Table:
 def run_checks(run: str) -> dict[str, int]:
     """Every check of sql/checks and its number of offending rows; a run is sound where all are 0."""
     with connect(run) as database:
-        return {name: _rows(database, _sql("checks", name)).num_rows for name in check_names()}
+        return {name: _count(database, _sql("checks", name)) for name in check_names()}
 
 
 def check(run: str, name: str) -> pa.Table:
@@ -163,6 +164,22 @@ class _RunFiles(AbstractFileSystem):
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         return self._entry(self.fs.info(self._outer(path)))
+
+    def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        """One listing for the views' own patterns, which have wildcards in the last name only."""
+        folder, _, pattern = str(self._strip_protocol(path)).rpartition("/")
+        if (
+            kwargs.get("detail")
+            or any(c in folder for c in "*?[")
+            or any(c in pattern for c in "[{")
+            or "**" in pattern
+        ):
+            return super().glob(path, maxdepth=maxdepth, **kwargs)
+        try:
+            names = [str(name) for name in self.ls(folder, detail=False)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(name for name in names if fnmatch.fnmatchcase(name.rsplit("/", 1)[-1], pattern))
 
     def modified(self, path: str) -> datetime:
         try:
@@ -276,6 +293,17 @@ def _rows(database: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
         return database.sql(sql).to_arrow_table()
     except duckdb.Error as error:
         raise ValueError(_first_line(error)) from error
+
+
+def _count(database: duckdb.DuckDBPyConnection, sql: str) -> int:
+    """Rows of a result, which is read in pieces: a check may find very many."""
+    try:
+        result, rows = database.execute(sql), 0
+        while piece := result.fetchmany(10_000):
+            rows += len(piece)
+    except duckdb.Error as error:
+        raise ValueError(_first_line(error)) from error
+    return rows
 
 
 def _first_line(error: Exception) -> str:
