@@ -40,14 +40,13 @@ def pairs_above(x: Floats, y: Floats, threshold: float, k: int, same: bool) -> t
 def _block(x: Floats, y: Floats, i0: int, j0: int, threshold: float, k: int, same: bool) -> tuple[Ints, Ints, Floats]:
     products = torch.from_numpy(x) @ torch.from_numpy(y).T  # (B, B)
     if same and i0 == j0:
-        products = products.triu(1)
+        products = products.masked_fill(torch.ones_like(products, dtype=torch.bool).tril(), -2.0)
     busy = torch.nonzero(products.amax(1) >= threshold)[:, 0]
-    similar = products[busy]
-    if k < similar.shape[1]:
-        kth = similar.topk(k, dim=1).values[:, -1:]
-        similar = torch.where(similar >= kth, similar, -2.0)
-    r, c = torch.nonzero(similar >= threshold, as_tuple=True)
-    return (busy[r].numpy() + i0), (c.numpy() + j0), similar[r, c].numpy().astype(np.float32)
+    values, columns = products[busy].topk(min(k, len(y)), dim=1)  # exactly k, however many are equal
+    r, at = torch.nonzero(values >= threshold, as_tuple=True)
+    order = torch.argsort(r * len(y) + columns[r, at])
+    r, c, similarity = r[order], columns[r, at][order], values[r, at][order]
+    return (busy[r].numpy() + i0), (c.numpy() + j0), similarity.numpy().astype(np.float32)
 
 
 def components(n: int, a: Ints, b: Ints) -> Ints:
