@@ -21,7 +21,7 @@ def search(queries: Floats, base: Iterable[tuple[int, Floats]], k: int) -> tuple
 
     queries: (Q, D); base: (part number, (N_p, D)) in order; all float32 of unit length.
     Returns similarities (Q, k) descending, part numbers and row numbers in the part; missing hits have part -1.
-    Equal similarities keep the order of the base.
+    Of equal similarities the earlier part's come first; within a part Faiss has its own order, the same every time.
     """
     best = np.full((len(queries), k), -np.inf, np.float32)
     parts, rows = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -1, np.int64)

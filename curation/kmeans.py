@@ -61,6 +61,7 @@ def plus_plus(x: Floats, k: int, rng: np.random.Generator) -> Floats:
     """k distinct rows of x, each drawn in proportion to its squared distance from those before (Arthur 2007)."""
     chosen = [int(rng.integers(len(x)))]
     nearest = np.maximum(0.0, 2 - 2 * (x @ x[chosen[0]]).astype(np.float64))
+    nearest[chosen[0]] = 0.0
     for _ in range(k - 1):
         total = np.cumsum(nearest)
         free = np.setdiff1d(np.arange(len(x)), chosen) if total[-1] <= 0 else None
