@@ -1,13 +1,14 @@
 """Random edits of images, batched on tensors: where a view is cut from, and what people do to it.
 
-`cut` samples one crop, flip, rotation and frame for every image with a single affine map; the edits after it each touch a
-random share of the batch. JPEG, text and shapes go through Pillow, because the point is to meet the real thing.
+`cut` samples one crop, flip, rotation and frame for every image with a single affine map; the edits after it each
+touch a random share of the batch. JPEG, text and shapes go through Pillow, because the point is to meet the real thing.
 
 Letters: B images, S pixels of a stored image, V pixels of a view. Floats are in [0, 1].
 """
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional
 
+PillowEdit = Callable[[Image.Image, np.random.Generator], Image.Image]
 GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,!?"))
 
@@ -47,17 +49,42 @@ class AugmentConfig:
 GENTLE = AugmentConfig(side=64)
 # After SSCD's "advanced" and "mixup" sets (arXiv 2202.10261 section 4.3), shares raised for a short training.
 EDITS = AugmentConfig(
-    side=96, area=(0.25, 1.0), aspect=1.6, whole=0.25, flip=0.4, rotate=0.2, quarter_turns=0.08, frame=0.12, colour=0.6, strength=0.6,
-    grey=0.2, blur=0.25, pixelate=0.15, noise=0.1, overlay=0.35, collage=0.08, jpeg=0.25,
-)  # fmt: skip
-
-
-SHARES = ("rotate", "quarter_turns", "frame", "colour", "grey", "blur", "pixelate", "noise", "overlay", "collage", "jpeg")
+    side=64,
+    area=(0.25, 1.0),
+    aspect=1.6,
+    whole=0.12,
+    flip=0.4,
+    rotate=0.4,
+    quarter_turns=0.08,
+    frame=0.15,
+    colour=0.6,
+    strength=0.6,
+    grey=0.2,
+    blur=0.25,
+    pixelate=0.15,
+    noise=0.1,
+    overlay=0.35,
+    collage=0.08,
+    jpeg=0.25,
+)
+EASED = (
+    "rotate",
+    "quarter_turns",
+    "frame",
+    "colour",
+    "grey",
+    "blur",
+    "pixelate",
+    "noise",
+    "overlay",
+    "collage",
+    "jpeg",
+)
 
 
 def ease(cfg: AugmentConfig, effort: float) -> AugmentConfig:
-    """Returns gentler edits: every share but the flip times `effort`, and crops that cover more. effort: 0 (none) to 1 (as configured)."""
-    shares = {name: effort * getattr(cfg, name) for name in SHARES}
+    """Returns gentler edits: every share but the flip's times `effort` (0 to 1), and crops that cover more."""
+    shares = {name: effort * getattr(cfg, name) for name in EASED}
     return replace(cfg, area=(1 - effort * (1 - cfg.area[0]), cfg.area[1]), **shares)
 
 
@@ -88,7 +115,7 @@ def uniform(generator: torch.Generator, low: float, high: float) -> float:
     return low + (high - low) * torch.rand((), generator=generator).item()
 
 
-def on_share(view_B3VV: Tensor, share: float, edit, generator: torch.Generator) -> Tensor:  # noqa: ANN001 (Tensor) -> Tensor
+def on_share(view_B3VV: Tensor, share: float, edit: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tensor:
     """Apply `edit` to a random `share` of the batch; the others stay as they are."""
     chosen = (torch.rand(len(view_B3VV), generator=generator) < share).nonzero().squeeze(1)
     if not len(chosen):
@@ -97,7 +124,7 @@ def on_share(view_B3VV: Tensor, share: float, edit, generator: torch.Generator) 
 
 
 def cut(image_B3SS: Tensor, cfg: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Returns (B, 3, V, V): one crop each, flipped, turned and framed by chance; what lies outside the image is a plain colour."""
+    """Returns (B, 3, V, V): one crop each, flipped, turned and framed by chance; outside the image is one colour."""
     B = len(image_B3SS)
     maps_B23 = crop_maps(B, cfg, generator)
     grid = functional.affine_grid(maps_B23, [B, 3, cfg.side, cfg.side], align_corners=False)
@@ -178,11 +205,12 @@ def paste(view_B3VV: Tensor, pool_B3VV: Tensor, generator: torch.Generator) -> T
     inner = round(V * uniform(generator, 0.55, 0.85))
     top, left = (round(uniform(generator, 0, V - inner)) for _ in range(2))
     canvas = others(pool_B3VV, len(view_B3VV), generator).clone()
-    canvas[:, :, top : top + inner, left : left + inner] = functional.interpolate(view_B3VV, size=inner, mode="bilinear", antialias=True)
+    shrunk = functional.interpolate(view_B3VV, size=inner, mode="bilinear", antialias=True)
+    canvas[:, :, top : top + inner, left : left + inner] = shrunk
     return canvas
 
 
-def by_pillow(view_B3VV: Tensor, edit, generator: torch.Generator) -> Tensor:  # noqa: ANN001 (Image, Generator) -> Image
+def by_pillow(view_B3VV: Tensor, edit: PillowEdit, generator: torch.Generator) -> Tensor:
     """Run `edit(image, numpy_generator)` on each image as 8-bit RGB."""
     chance = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
     pixels = (view_B3VV.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()

@@ -1,9 +1,9 @@
 """From a trained network to a shipped one: the last linear layer in closed form, and thresholds for the copy network.
 
-    python -m embedder.calibrate --weights raw.safetensors --data HELD_IN --held-out DIR --side 96 --out copy-small.safetensors
+    python -m embedder.calibrate --weights raw.safetensors --data pool/ --held-out kept/ --out copy.safetensors
 
-Whitening is what SSCD does after training (arXiv 2202.10261 section 4.4) and what retrieval does with any descriptor; being
-linear it is folded into the network. Thresholds come from edits made here of images that training has not seen.
+Whitening is what SSCD does after training (arXiv 2202.10261 section 4) and what retrieval does with most descriptors;
+being linear, it is folded into the network. Thresholds come from edits, made here, of images not trained on.
 
 Letters: B images, S pixels, D pooled width, E output width, K kinds of edit.
 """
@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from embedder.augment import EDITS, AugmentConfig, ease, make_view
 from embedder.copynet import CopyNet
@@ -45,21 +44,25 @@ INNOCENTS = 0.01  # ... unless more than this share of unrelated images would be
 
 @torch.inference_mode()
 def features(network: CopyNet | VisionTransformer, image_B3SS: Tensor) -> Tensor:
-    """Returns (B, D): what the last linear layer of the shipped network is fitted on. image_B3SS: uint8 or float in [0, 1]."""
+    """Returns (B, D): what the last linear layer is fitted on. image_B3SS: uint8, or float in [0, 1]."""
+    layer = network.raw if isinstance(network, CopyNet) else network.pooled
     outs = []
     for part in image_B3SS.split(128):
-        pixels = normalise(part.float() / 255 if part.dtype == torch.uint8 else part).contiguous(memory_format=torch.channels_last)
-        outs.append(network.raw(pixels) if isinstance(network, CopyNet) else network.pooled(pixels))
+        pixels = part.float() / 255 if part.dtype == torch.uint8 else part
+        outs.append(layer(normalise(pixels).contiguous(memory_format=torch.channels_last)))
     return torch.cat(outs)
 
 
 def whitening(features_BD: Tensor, width: int, power: float) -> tuple[Tensor, Tensor]:
-    """Returns the weight (E, D) and bias (E,) that centre, rotate on principal axes and divide by spread to `power` (1 whitens fully)."""
+    """Returns weight (E, D) and bias (E,): centre, rotate on principal axes, divide each by its spread to `power`.
+
+    power: 0 only rotates, 1 whitens fully. The weight is scaled to rows of about unit length, to be safe in float16.
+    """
     mean_D = features_BD.double().mean(0)
     value, axes = torch.linalg.eigh(torch.cov(features_BD.double().T))
     value, axes = value.flip(0)[:width].clamp(min=1e-9), axes.flip(1)[:, :width]
     weight_ED = (axes * value.pow(-power / 2)).T
-    weight_ED = weight_ED / weight_ED.norm(dim=1).mean()  # float16 range
+    weight_ED = weight_ED / weight_ED.norm(dim=1).mean()
     return weight_ED.float(), (-weight_ED @ mean_D).float()
 
 
@@ -90,9 +93,9 @@ def edited(image_B3SS: Tensor, cfg: AugmentConfig, side: int, seed: int) -> Tens
 def thresholds(encoder: Encoder, image_B3SS: Tensor, seed: int = 0) -> dict[str, Any]:
     """Both thresholds, and what they do, on held-out images and one edit of each (the kinds take turns).
 
-    `self_similarity` is the lowest cosine at which at most one in a hundred pairs of the whole pool (originals and edits) is false.
-    `reference_similarity` is the cosine that 99 in 100 edits reach with their own original, but not below the one at which one in a
-    hundred images would match an unrelated protected set of 1,000.
+    `self_similarity`: the lowest cosine at which at most one in a hundred pairs of the whole pool (originals and edits)
+    is false. `reference_similarity`: the cosine that 99 in 100 edits reach with their own original, but not below the
+    one at which one image in a hundred would match an unrelated protected set of 1,000.
     """
     original = embed(encoder, edited(image_B3SS, _NOTHING, encoder.side, seed))
     kinds = list(SINGLE_EDITS)
@@ -106,7 +109,10 @@ def thresholds(encoder: Encoder, image_B3SS: Tensor, seed: int = 0) -> dict[str,
     unrelated = (original[1000:] @ original[:1000].T).amax(1)
     caught, innocent = true_B.quantile(1 - CAUGHT).item(), unrelated.quantile(1 - INNOCENTS).item()
     reference = min(own, max(caught, innocent))
-    per_kind = {kind: round((true_B[number :: len(kinds)] >= own).double().mean().item(), 3) for number, kind in enumerate(kinds)}
+    per_kind = {
+        kind: round((true_B[number :: len(kinds)] >= own).double().mean().item(), 3)
+        for number, kind in enumerate(kinds)
+    }
     return {
         "self_similarity": round(own, 3),
         "reference_similarity": round(reference, 3),
@@ -126,20 +132,26 @@ def embed(encoder: Encoder, image_B3SS: Tensor) -> Tensor:
 
 
 def false_similarities(descriptors_ND: Tensor, originals: int, keep: int = 200_000) -> Tensor:
-    """Returns the largest similarities of pairs of different images, falling. Row i and row i + `originals` show the same image."""
+    """Returns the largest similarities of pairs of different images, falling.
+
+    Row i and row i + `originals` show the same image.
+    """
     image_N = torch.arange(len(descriptors_ND)) % originals
     largest = torch.empty(0)
     for start in range(0, len(descriptors_ND), 1000):
         rows = slice(start, start + 1000)
         similarity = descriptors_ND[rows] @ descriptors_ND.T
         once = torch.arange(len(descriptors_ND)) > torch.arange(len(descriptors_ND))[rows, None]
-        block = similarity[once & (image_N != image_N[rows, None])]
-        largest = torch.cat([largest, block.topk(min(keep, len(block))).values]).topk(min(keep, len(largest) + len(block))).values
+        largest = torch.cat([largest, similarity[once & (image_N != image_N[rows, None])]])
+        largest = largest.topk(min(keep, len(largest))).values
     return largest
 
 
 def self_threshold(true_B: Tensor, false_sorted: Tensor) -> float:
-    """The lowest true similarity at which false pairs are at most `FALSE_PAIRS` of all pairs at or above it; above every false one if none is."""
+    """The lowest true similarity at or above which false pairs are at most `FALSE_PAIRS` of all.
+
+    false_sorted: falling. If there is none, a value above every false pair.
+    """
     ranked = true_B.sort(descending=True).values
     false_count = torch.searchsorted(-false_sorted, -ranked, right=True)
     good = (false_count <= FALSE_PAIRS * (torch.arange(len(ranked)) + 1 + false_count)).nonzero()
@@ -147,19 +159,25 @@ def self_threshold(true_B: Tensor, false_sorted: Tensor) -> float:
 
 
 def finish_copynet(network: CopyNet, pictures: Pictures, held_out: Pictures, side: int, out: Path) -> dict[str, Any]:
-    """Whiten on edited and unedited training images, write, calibrate on the held-out ones, write again with the thresholds."""
-    train = torch.cat([edited(folder[:3000], ease(EDITS, effort), side, seed=7) for folder in pictures.folders for effort in (0.15, 1.0)])
-    whiten_copynet(network, train)
+    """Whiten on lightly and fully edited training images; write; calibrate on the held-out ones; write again."""
+    views = [
+        edited(folder[:3000], ease(EDITS, effort), side, seed=7)
+        for folder in pictures.folders
+        for effort in (0.15, 1.0)
+    ]
+    whiten_copynet(network, torch.cat(views))
     save_weights(out, network, side)
-    found = thresholds(load_encoder(str(out)), held_out.joined())
+    found = thresholds(load_encoder(str(out)), torch.cat(held_out.folders))
     save_weights(out, network, side, **found)
     return found
 
 
-def finish_transformer(network: VisionTransformer, pictures: Pictures, width: int, power: float, out: Path) -> dict[str, Any]:
+def finish_transformer(
+    network: VisionTransformer, pictures: Pictures, width: int, power: float, out: Path
+) -> dict[str, Any]:
     """Add the projection, fitted on 10,000 training images, and write."""
-    image = functional.interpolate(pictures.sample(10_000, seed=0).float() / 255, size=network.config.side, mode="bicubic", antialias=True)
-    save_weights(out, project_transformer(network, image.clamp(0, 1), width, power), network.config.side)
+    network = project_transformer(network, pictures.sample(10_000, seed=0), width, power)
+    save_weights(out, network, network.config.side)
     return {"width": width, "power": power}
 
 
@@ -168,7 +186,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", type=Path, action="append", required=True, help="training images; may be repeated")
-    parser.add_argument("--held-out", type=Path, action="append", default=[], help="copy network: images not trained on")
+    parser.add_argument(
+        "--held-out", type=Path, action="append", default=[], help="images not trained on (copy network)"
+    )
     parser.add_argument("--side", type=int, default=96, help="copy network: pixels it is used at")
     parser.add_argument("--width", type=int, default=256, help="transformer: output width")
     parser.add_argument("--power", type=float, default=0.25, help="transformer: 0 rotates only, 1 whitens fully")
@@ -176,10 +196,11 @@ def main() -> None:
     args = parser.parse_args()
     network: nn.Module = load_encoder(str(args.weights)).network
     if isinstance(network, CopyNet):
-        stored = max(args.side, 128)
-        print(finish_copynet(network, read_pictures(args.data, stored), read_pictures(args.held_out, stored), args.side, args.out))
+        seen, held_out = (read_pictures(folders, args.side, enlarge=True) for folders in (args.data, args.held_out))
+        print(finish_copynet(network, seen, held_out, args.side, args.out))
     elif isinstance(network, VisionTransformer):
-        print(finish_transformer(network, read_pictures(args.data, 160), args.width, args.power, args.out))
+        seen = read_pictures(args.data, network.config.side, enlarge=True)
+        print(finish_transformer(network, seen, args.width, args.power, args.out))
 
 
 if __name__ == "__main__":

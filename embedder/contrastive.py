@@ -1,11 +1,12 @@
-"""Train the two small networks without labels: two views of every image must find each other among all views of the batch.
+"""Train the two small networks without labels, each in minutes on one CPU core.
 
     python -m embedder.contrastive --network copy --data seeds/ --data pool/ --minutes 75 --out copy.safetensors
     python -m embedder.contrastive --network vit --data pool/ --minutes 75 --out vit.safetensors
 
-The copy network follows SSCD (arXiv 2202.10261, equations 3 and 5): InfoNCE at temperature 0.05 plus an entropy term (KoLeo).
-The transformer adds to InfoNCE (behind a projection head that is thrown away) a regression on the hand-made targets of `teacher.py`.
-The loop is time-boxed: the schedule runs on the share of the minutes used, and a killed training resumes from its checkpoint.
+Two edited views of every image must find each other among all views of the batch (InfoNCE). The copy network follows
+SSCD (arXiv 2202.10261, equations 3 and 5) and adds an entropy term, KoLeo. The transformer guesses the hand-made
+targets of `teacher.py`; InfoNCE, behind a projection head that is thrown away, is there but off (`contrast` = 0).
+The loop is time-boxed: schedules run on the share of the minutes used. A killed training resumes from its checkpoint.
 
 Letters: B images of a batch, N = 2 B views, S V pixels of a stored image and of a view, E descriptor width.
 """
@@ -62,12 +63,34 @@ class TrainConfig:
 
 
 DEFAULTS = {
-    "copy": TrainConfig(network="copy", augment=EDITS, batch=96, entropy=5.0, first_share=0.3, finish_side=128, lr=2e-3),
+    "copy": TrainConfig(
+        network="copy",
+        augment=EDITS,
+        batch=64,
+        lr=2e-3,
+        temperature=0.06,
+        entropy=0.3,
+        first_view=0.3,
+        ramp=0.25,
+        finish=0.3,
+        finish_side=96,
+        first_share=0.3,
+        stored_side=112,
+    ),
     "vit": TrainConfig(
-        network="vit", augment=GENTLE, temperature=0.15, contrast=0.1, teach=1.0, weight_decay=0.05,
+        network="vit",
+        augment=GENTLE,
+        batch=64,
+        lr=1.5e-3,
+        weight_decay=0.05,
+        contrast=0.0,
+        teach=1.0,
+        ema=0.995,
+        drawn=3000,
+        first_share=0.92,
         vit=VitConfig(side=64, depth=8, stem=True, pool="grid", cells=2),
     ),
-}  # fmt: skip
+}
 
 
 class Learner(nn.Module):
@@ -89,7 +112,7 @@ class Learner(nn.Module):
         self.to_teacher = nn.Linear(width, teacher_dim) if teacher_dim else nn.Identity()
 
     def forward(self, view_N3VV: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the unit descriptors to contrast (N, E) and the unit guesses of the teacher's targets (N, teacher_dim)."""
+        """Returns unit rows: the descriptors to contrast (N, E), and the guesses of the targets (N, teacher_dim)."""
         feature = self.net.raw(view_N3VV) if isinstance(self.net, CopyNet) else self.net.pooled(view_N3VV)
         return functional.normalize(self.head(feature), dim=1), functional.normalize(self.to_teacher(feature), dim=1)
 
@@ -107,7 +130,10 @@ def fold_head(learner: Learner) -> CopyNet:
 
 
 def info_nce(z_NE: Tensor, temperature: float) -> Tensor:
-    """Mean over views of -log softmax of the view's own twin among all other views. Rows i and i + N/2 are twins, of unit length."""
+    """Mean over views of -log softmax of the view's own twin among all other views.
+
+    z_NE: unit rows; rows i and i + N/2 are twins.
+    """
     N = len(z_NE)
     similarity_NN = (z_NE @ z_NE.T) / temperature
     similarity_NN = similarity_NN.masked_fill(torch.eye(N, dtype=torch.bool), -math.inf)
@@ -116,7 +142,7 @@ def info_nce(z_NE: Tensor, temperature: float) -> Tensor:
 
 
 def koleo(z_NE: Tensor) -> Tensor:
-    """Minus the mean log distance of each view to its nearest view of another image; spreads descriptors evenly (SSCD, equation 5)."""
+    """Minus the mean log distance of each view to its nearest view of another image (SSCD, equation 5)."""
     N = len(z_NE)
     same_NN = torch.eye(N // 2, dtype=torch.bool).repeat(2, 2)
     nearest_N = (z_NE @ z_NE.T).masked_fill(same_NN, -2.0).amax(1)
@@ -131,17 +157,25 @@ def learning_rate(cfg: TrainConfig, done: float) -> float:
 
 
 def edits(cfg: TrainConfig, done: float, view: int) -> AugmentConfig:
-    """The augmentations of view 0 or 1 at a share `done` of the training: growing at first, at the finishing size at last."""
+    """The augmentations of view 0 or 1 at a share `done` of the training: they grow first, and finish larger."""
     side = cfg.finish_side if cfg.finish_side and done > 1 - cfg.finish else cfg.augment.side
     effort = 1.0 if done >= cfg.ramp else 0.3 + 0.7 * done / cfg.ramp
     return replace(ease(cfg.augment, effort * (cfg.first_view if view == 0 else 1.0)), side=side)
 
 
-def losses(learner: Learner, image_B3SS: Tensor, teacher: Teacher | None, cfg: TrainConfig, done: float, generator: torch.Generator) -> dict[str, Tensor]:
+def losses(
+    learner: Learner,
+    image_B3SS: Tensor,
+    teacher: Teacher | None,
+    cfg: TrainConfig,
+    done: float,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
     """The weighted terms of one batch of uint8 images; their sum is minimised. done: share of the training, 0 to 1."""
     views = [make_view(image_B3SS, edits(cfg, done, view), generator) for view in range(2 if cfg.contrast else 1)]
-    z_NE, guess_NT = learner(normalise(torch.cat([edited for _, edited in views])).to(memory_format=torch.channels_last))
-    terms = {}
+    pixels_N3VV = normalise(torch.cat([edited for _, edited in views]))
+    z_NE, guess_NT = learner(pixels_N3VV.to(memory_format=torch.channels_last))
+    terms: dict[str, Tensor] = {}
     if cfg.contrast:
         terms["contrast"] = cfg.contrast * info_nce(z_NE, cfg.temperature)
     if cfg.entropy:
@@ -166,8 +200,9 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write under a temporary name, then rename."""
-        parts = {name: getattr(self, name).state_dict() for name in ("learner", "average", "optimizer")}
-        torch.save({**parts, "generator": self.generator.get_state(), "seconds": self.seconds, "step": self.step}, f"{path}.tmp")
+        saved = {name: getattr(self, name).state_dict() for name in ("learner", "average", "optimizer")}
+        saved |= {"generator": self.generator.get_state(), "seconds": self.seconds, "step": self.step}
+        torch.save(saved, f"{path}.tmp")
         os.replace(f"{path}.tmp", path)
 
     def load(self, path: Path) -> None:
@@ -182,12 +217,12 @@ class State:
 def new_state(cfg: TrainConfig, teacher: Teacher | None) -> State:
     """Fresh networks and optimiser; no weight decay on vectors (norms, biases, gains)."""
     torch.manual_seed(cfg.seed)
-    learner, average = (Learner(cfg, teacher.dim if teacher else 0).to(memory_format=torch.channels_last) for _ in range(2))
-    average.load_state_dict(learner.state_dict())
+    learner = Learner(cfg, teacher.dim if teacher else 0).to(memory_format=torch.channels_last)
     matrices = [p for p in learner.parameters() if p.ndim > 1]
     vectors = [p for p in learner.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": cfg.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return State(learner, average, torch.optim.AdamW(groups, betas=(0.9, 0.98)), torch.Generator().manual_seed(cfg.seed))
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
+    return State(learner, copy.deepcopy(learner), optimizer, torch.Generator().manual_seed(cfg.seed))
 
 
 def train_step(state: State, cfg: TrainConfig, images_B3SS: Tensor, teacher: Teacher | None) -> dict[str, float]:
@@ -218,7 +253,7 @@ def update_average(state: State, momentum: float) -> None:
 
 
 def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
-    """Train for `cfg.minutes` and write `out`, with a checkpoint beside it (`out` + ".checkpoint") that a second call resumes."""
+    """Train for `cfg.minutes` and write `out`; a second call resumes from `out` + ".checkpoint", where there is one."""
     teacher = fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, seed=cfg.seed) if cfg.teach else None
     if cfg.drawn:
         pictures = Pictures((*pictures.folders, draw_pictures(cfg.drawn, pictures.folders[0].shape[-1], cfg.seed)))
@@ -232,7 +267,8 @@ def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
         state.seconds, clock = state.seconds + now - clock, now
         if now - reported > 15:
             reported = now
-            print(f"step {state.step}  minute {state.seconds / 60:.1f}  " + "  ".join(f"{k} {v:.3f}" for k, v in terms.items()), flush=True)
+            seen = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
+            print(f"step {state.step}  minute {state.seconds / 60:.1f}  {seen}", flush=True)
         if now - saved > cfg.checkpoint_seconds:
             saved = now
             state.save(checkpoint)
@@ -244,9 +280,9 @@ def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
 
 def main() -> None:
     """Parse, train, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Train a small network without labels.")
     parser.add_argument("--network", choices=sorted(DEFAULTS), required=True)
-    parser.add_argument("--data", type=Path, action="append", required=True, help="folder of tars of KEY.jpg; may be repeated")
+    parser.add_argument("--data", type=Path, action="append", required=True, help="tars of KEY.jpg; may be repeated")
     parser.add_argument("--minutes", type=float, default=75.0)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)

@@ -80,7 +80,7 @@ def _shortcut(before: int, after: int, stride: int) -> nn.Sequential | None:
 
 
 def gem(x_BChw: Tensor, p: float = 3.0) -> Tensor:
-    """Generalised mean over positions: (B, C, h, w) to (B, C). Inputs are clamped to at least 1e-6. p = 1 is the plain mean."""
+    """Generalised mean over positions: (B, C, h, w) to (B, C). Inputs are clamped to 1e-6; p = 1 is the plain mean."""
     return x_BChw.clamp(min=1e-6).pow(p).mean((2, 3)).pow(1 / p)
 
 
@@ -92,7 +92,7 @@ class CopyNet(nn.Module):
         if variant not in VARIANTS:
             raise ValueError(f"unknown copy network {variant!r}; known: {', '.join(VARIANTS)}")
         shape = VARIANTS[variant]
-        self.dim = shape.dim
+        self.variant, self.dim = variant, shape.dim
         stem = shape.widths[0]
         self.conv1 = nn.Conv2d(3, stem, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
@@ -127,7 +127,7 @@ def _stage(shape: Variant, before: int, width: int, count: int, stride: int) -> 
 
 
 def _initialise(model: CopyNet) -> None:
-    """He normal convolutions; the last norm of every block starts at zero and `fc` is Xavier uniform, as SSCD trains."""
+    """As SSCD trains: He normal convolutions, the last norm of every block at zero, `fc` Xavier uniform."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

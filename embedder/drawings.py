@@ -23,7 +23,10 @@ def draw_pictures(count: int, side: int, seed: int = 0) -> Tensor:
 def texture(side: int, chance: Chance) -> np.ndarray:
     """Sum of one to four plane waves between two colours, sometimes with hard edges."""
     y, x = np.mgrid[:side, :side] / side
-    waves = [np.sin(2 * np.pi * (chance.normal(0, 5) * x + chance.normal(0, 5) * y) + chance.uniform(0, 6)) for _ in range(chance.integers(1, 5))]
+    waves = [
+        np.sin(2 * np.pi * (chance.normal(0, 5) * x + chance.normal(0, 5) * y) + chance.uniform(0, 6))
+        for _ in range(chance.integers(1, 5))
+    ]
     height = np.sum(waves, axis=0) / len(waves)
     return _tint(np.sign(height) if chance.random() < 0.3 else height, chance)
 

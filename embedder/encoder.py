@@ -49,9 +49,13 @@ class Encoder:
 
     @torch.inference_mode()
     def __call__(self, image_B3SS: Tensor) -> Tensor:
-        """Returns (B, E) float32 on the CPU, rows of unit length. image_B3SS: uint8 RGB. Raises ValueError on another type or size."""
+        """Returns (B, E) float32 on the CPU, rows of unit length.
+
+        image_B3SS: uint8 RGB on any device. Raises ValueError on another type or size.
+        """
         if image_B3SS.dtype != torch.uint8 or image_B3SS.shape[1:] != (3, self.side, self.side):
-            raise ValueError(f"{self.name} takes uint8 (B, 3, {self.side}, {self.side}), not {image_B3SS.dtype} {tuple(image_B3SS.shape)}")
+            got = f"{image_B3SS.dtype} {tuple(image_B3SS.shape)}"
+            raise ValueError(f"{self.name} takes uint8 (B, 3, {self.side}, {self.side}), not {got}")
         pixels = image_B3SS.to(self.device).float() / 255
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.half):
             out = self.network(normalise(pixels).contiguous(memory_format=torch.channels_last))
@@ -61,7 +65,7 @@ class Encoder:
 def load_encoder(name_or_path: str, device: str = "cpu") -> Encoder:
     """Load a shipped encoder by name, or a weights file by path.
 
-    Raises ValueError if there is no such file, if it is damaged, or if its tensors do not fit the network that it names.
+    Raises ValueError if there is no such file, if it is damaged, or if its tensors do not fit the network it names.
     """
     path = _find(name_or_path)
     try:
@@ -99,15 +103,19 @@ def _build(card: dict[str, Any]) -> CopyNet | VisionTransformer:
 
 
 def _native_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is faster than float32 there: in hardware on GPUs from Ampere on, and on CPUs with avx512_bf16 or amx."""
+    """Whether the device computes bfloat16 in hardware: GPUs from Ampere on, CPUs with avx512_bf16."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.device(device).type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def save_weights(path: Path, network: CopyNet | VisionTransformer, side: int, **card: Any) -> None:
-    """Write float16 tensors and the description that `load_encoder` reads. card: further keys, such as name or thresholds."""
-    kind = {"network": "copy", "variant": "small"} if isinstance(network, CopyNet) else {"network": "vit", "vit": asdict(network.config)}
-    described = {"name": Path(path).stem, "side": side, "fit": "squash", **kind, **card}
-    tensors = {key: value.half() if value.is_floating_point() else value for key, value in network.state_dict().items()}
-    save_file({key: value.contiguous() for key, value in tensors.items()}, path, metadata={KEY: json.dumps(described)})
+    """Write float16 tensors and the description that `load_encoder` reads. card: further keys, such as thresholds."""
+    described: dict[str, Any] = {"name": Path(path).stem, "side": side, "fit": "squash", **card}
+    if isinstance(network, CopyNet):
+        described |= {"network": "copy", "variant": network.variant}
+    else:
+        described |= {"network": "vit", "vit": asdict(network.config)}
+    tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
+    stored = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    save_file(stored, path, metadata={KEY: json.dumps(described)})

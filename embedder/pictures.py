@@ -27,10 +27,6 @@ class Pictures:
         largest = max(self.folders, key=len)
         return largest[torch.randperm(len(largest), generator=torch.Generator().manual_seed(seed))[:count]]
 
-    def joined(self) -> Tensor:
-        """Returns all images at the first folder's S."""
-        return torch.cat([_enlarge(folder, self.folders[0].shape[-1]) for folder in self.folders])
-
     def batch(self, count: int, first_share: float, generator: torch.Generator) -> Tensor:
         """Returns (B, 3, S, S) without repetition inside a folder's part, at the first folder's S.
 
@@ -69,12 +65,16 @@ def read_tars(folder: Path, suffix: str = ".jpg") -> Iterator[tuple[str, bytes]]
                     yield member.name.removesuffix(suffix), file.read()
 
 
-def read_pictures(folders: list[Path], max_side: int) -> Pictures:
-    """Decode every image, squashed to a square: a folder's side is the short edge of its first image, at most `max_side` pixels."""
-    return Pictures(tuple(_read_folder(folder, max_side) for folder in folders))
+def read_pictures(folders: list[Path], side: int, *, enlarge: bool = False) -> Pictures:
+    """Decode every image, squashed to a square of `side` pixels.
+
+    Unless `enlarge`, a folder whose first image has a shorter edge than that is kept at that edge, to save memory.
+    """
+    return Pictures(tuple(_read_folder(folder, side, enlarge) for folder in folders))
 
 
-def _read_folder(folder: Path, max_side: int) -> Tensor:
+def _read_folder(folder: Path, side: int, enlarge: bool) -> Tensor:
     encoded = [data for _, data in read_tars(folder)]
-    side = min(max_side, *Image.open(io.BytesIO(encoded[0])).size)
+    if not enlarge:
+        side = min(side, *Image.open(io.BytesIO(encoded[0])).size)
     return torch.stack([decode(data, side, "squash") for data in encoded])

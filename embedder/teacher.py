@@ -1,7 +1,7 @@
 """A teacher that needs no labels and no training by gradient: hand-made descriptors, whitened.
 
-Two descriptors of a 64-pixel view are each projected on their leading principal axes, partly whitened and brought to unit
-length, then joined: oriented gradients in 8-pixel cells (Dalal and Triggs 2005; as a training target, MaskFeat,
+Two descriptors of a 64-pixel view are each projected on their leading principal axes, partly whitened and brought to
+unit length, then joined: oriented gradients in 8-pixel cells (Dalal and Triggs 2005; as a training target, MaskFeat,
 arXiv 2112.09133), and k-means patch codes with the triangle encoding (Coates, Ng and Lee 2011).
 A small transformer learns from these targets in minutes, where contrastive learning alone needs hours.
 
@@ -75,7 +75,7 @@ def shrink(view_B3SS: Tensor) -> Tensor:
 
 
 def oriented_gradients(view_B3SS: Tensor) -> Tensor:
-    """Returns (B, F): a histogram of 12 unsigned directions in every cell of 8 x 8 pixels, each of about unit length."""
+    """Returns (B, F): a histogram of 12 unsigned directions in every 8 x 8 pixel cell, of about unit length."""
     grey = functional.pad(view_B3SS.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     dx, dy = grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2], grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1]
     strength = (dx**2 + dy**2).sqrt()
@@ -97,7 +97,10 @@ def unit_patches(view_B3SS: Tensor, stride: int) -> Tensor:
 
 
 def fit_teacher(view_B3SS: Tensor, *, centres: int = 600, width: int = 512, seed: int = 0) -> Teacher:
-    """Fit centres and principal axes on a few thousand views. view_B3SS: float32 in [0, 1]; the same seed gives the same teacher."""
+    """Fit centres and principal axes on a few thousand views; the same seed gives the same teacher.
+
+    view_B3SS: float32 in [0, 1], of any size.
+    """
     generator = torch.Generator().manual_seed(seed)
     view = shrink(view_B3SS)
     some = view[torch.randperm(len(view), generator=generator)[:4000]]
@@ -129,7 +132,7 @@ def _centres(z_NQ: Tensor, count: int, generator: torch.Generator, rounds: int =
 
 
 def _half_whitened(features_BF: Tensor, width: int, generator: torch.Generator) -> Projection:
-    """Leading principal axes by randomised subspace iteration, each divided by the square root of its standard deviation."""
+    """Leading principal axes by randomised subspace iteration, each divided by the root of its standard deviation."""
     centred = features_BF - features_BF.mean(0)
     width = min(width, *centred.shape)
     basis = torch.randn(centred.shape[1], min(width + 32, centred.shape[1]), generator=generator)

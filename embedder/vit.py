@@ -4,7 +4,8 @@ What is special: pre-norm blocks with LayerScale, registers placed after the cla
 MLP or SwiGLU feed-forward, learned positions resized bicubically, and three additions for the small shipped model:
 a convolutional stem in place of the single patch projection, pooling in cells, and a linear layer after it.
 
-Letters: B images, H W pixels, P patches, T tokens (1 class + R registers + P patches), D width, N heads, F hidden width, E output width.
+Letters: B images, H W pixels, P patches, T tokens (1 class + R registers + P patches), D width, N heads,
+F hidden width, E output width.
 """
 
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         B, T, D = x_BTD.shape
-        q, k, v = self.qkv(x_BTD).reshape(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)  # each (B, N, T, D/N)
+        joined_BT3Nd = self.qkv(x_BTD).reshape(B, T, 3, self.heads, D // self.heads)
+        q, k, v = joined_BT3Nd.permute(2, 0, 3, 1, 4)  # each (B, N, T, d), d = D / N
         mixed_BNTd = functional.scaled_dot_product_attention(q, k, v)
         return self.proj(mixed_BNTd.transpose(1, 2).reshape(B, T, D))
 
@@ -193,7 +195,7 @@ class VisionTransformer(nn.Module):
         return self.project(self.pooled(image_B3HW, kept_BK))
 
     def pooled(self, image_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
-        """Returns (B, pooled_dim): the class token, the mean of the patch tokens, or the means of the picture's cells, after the last norm."""
+        """Returns (B, pooled_dim), after the last norm: class token, mean of the patches, or means of the cells."""
         tokens_BTD = self.tokens(image_B3HW, kept_BK)
         if self.config.pool == "cls":
             return tokens_BTD[:, 0]
@@ -207,7 +209,8 @@ class VisionTransformer(nn.Module):
     def tokens(self, image_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
         """Returns (B, T, D) after the last norm.
 
-        image_B3HW: normalised pixels, H and W multiples of the patch. kept_BK: int64 patch numbers to keep (training drops the rest).
+        image_B3HW: normalised pixels, H and W multiples of the patch.
+        kept_BK: int64 patch numbers to keep; training may drop the rest.
         """
         grid_BDhw = self.patch_embed(image_B3HW)
         B, D, rows, columns = grid_BDhw.shape
@@ -226,7 +229,7 @@ class VisionTransformer(nn.Module):
     def positions(self, rows: int, columns: int) -> Tensor:
         """Returns (1, 1 + rows * columns, D): `pos_embed` resized to another grid.
 
-        As DINOv2: with registers the exact size with antialiasing; without, a scale factor with 0.1 patch of slack and none.
+        As DINOv2: with registers to the exact size, antialiased; without, by a scale factor with 0.1 patch of slack.
         """
         grid = self.config.grid
         if (rows, columns) == (grid, grid):

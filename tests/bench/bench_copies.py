@@ -1,10 +1,12 @@
-"""How good is the shipped copy network: recall of (original, copy) pairs at precision 0.99, beside a perceptual hash, and its rate.
+"""How good is the shipped copy network: recall of (original, copy) pairs at precision 0.99, beside a perceptual hash,
+and its rate.
 
     python -m tests.bench.bench_copies --images DIR --truth FILE --json
 
 DIR holds tars of KEY.jpg; FILE is Parquet with columns key, original, transform (an original names itself or nothing).
-Every pair of images is ranked by similarity; a pair is true if both come from the same original. The threshold is the lowest at
-which the share of true pairs among all pairs at or above it is still 0.99; recall counts the (original, copy) pairs.
+Every pair of images is ranked by similarity; a pair is true if both come from the same original. The threshold is the
+lowest at which the share of true pairs among all pairs at or above it is still 0.99; recall counts the pairs of an
+original and its copy.
 images_per_s: reading, decoding and the network, in two processes of one thread each.
 The last line printed is one JSON object.
 """
@@ -32,14 +34,18 @@ PRECISION, BATCH, PROCESSES = 0.99, 32, 2
 
 
 def perceptual_hash(data: bytes) -> np.ndarray:
-    """Returns 64 values of +-1: signs of the lowest 8 x 8 DCT coefficients of the 32-pixel grey image around their median (pHash)."""
-    grey = np.asarray(Image.open(io.BytesIO(data)).convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
-    low = dctn(grey, norm="ortho")[:8, :8].ravel()
+    """Returns 64 values of +-1: the lowest 8 x 8 DCT terms of the 32-pixel grey image, against their median (pHash)."""
+    grey = Image.open(io.BytesIO(data)).convert("L").resize((32, 32), Image.Resampling.LANCZOS)
+    low = dctn(np.asarray(grey, dtype=np.float64), norm="ortho")[:8, :8].ravel()
     return np.where(low > np.median(low[1:]), 1.0, -1.0).astype(np.float32)
 
 
-def recall_at_precision(descriptors: np.ndarray, keys: list[str], truth: dict[str, tuple[str, str]]) -> tuple[float, dict[str, float], float]:
-    """Returns recall of (original, copy) pairs, the same for each transform, and the threshold. descriptors: (N, D), cosine = dot product.
+def recall_at_precision(
+    descriptors: np.ndarray, keys: list[str], truth: dict[str, tuple[str, str]]
+) -> tuple[float, dict[str, float], float]:
+    """Returns recall of (original, copy) pairs, the same for each transform, and the threshold.
+
+    descriptors: (N, D), unit rows.
 
     truth: key to (original, transform). Equal similarities count as one step, so a hash's ties are not split.
     """
@@ -74,7 +80,8 @@ def _start(name: str) -> None:
     global _ENCODER
     torch.set_num_threads(1)
     _ENCODER = load_encoder(name)
-    _ENCODER(torch.zeros(BATCH, 3, _ENCODER.side, _ENCODER.side, dtype=torch.uint8))  # first call plans its convolutions
+    # The first call plans the convolutions.
+    _ENCODER(torch.zeros(BATCH, 3, _ENCODER.side, _ENCODER.side, dtype=torch.uint8))
 
 
 def _describe(batch: list[bytes]) -> np.ndarray:
@@ -107,7 +114,11 @@ def main() -> None:
     recall, per_transform, threshold = recall_at_precision(descriptors, keys, truth)
     hashes = np.stack([perceptual_hash(data) for _, data in read_tars(args.images)]) / 8
     phash_recall, phash_per_transform, _ = recall_at_precision(hashes, keys, truth)
-    result = {"recall_at_p99": round(recall, 4), "images_per_s": round(rate, 1), "phash_recall_at_p99": round(phash_recall, 4)}
+    result = {
+        "recall_at_p99": round(recall, 4),
+        "images_per_s": round(rate, 1),
+        "phash_recall_at_p99": round(phash_recall, 4),
+    }
     result |= {"per_transform": per_transform, "phash_per_transform": phash_per_transform}
     result |= {"threshold_at_p99": round(threshold, 4), "encoder": args.encoder, "images": len(keys)}
     if not args.json:

@@ -3,7 +3,8 @@
     python -m tests.bench.bench_knn --train DIR --labels FILE --val DIR --json
 
 DIR holds tars of KEY.jpg (and, in --val, KEY.cls); FILE is Parquet with columns key, wnid.
-Protocol: DINOv2's (k = 20, cosine, votes weighted by softmax at 0.07). Raw pixels: 32 x 32, first 256 principal axes, same vote.
+Protocol: DINOv2's (k = 20, cosine, votes weighted by softmax at 0.07). Raw pixels: 32 x 32, first 256 principal axes,
+same vote.
 The last line printed is one JSON object.
 """
 
@@ -77,9 +78,15 @@ def main() -> None:
     truth_M = torch.tensor([number[val_wnids[key]] for key in val_keys])
     mean, axes = principal_axes(train_pixels, AXES)
     top1 = (vote(train_ND, label_N, val_ND, len(number)) == truth_M).double().mean().item()
-    raw = (vote((train_pixels - mean) @ axes, label_N, (val_pixels - mean) @ axes, len(number)) == truth_M).double().mean().item()
+    raw_guess_M = vote((train_pixels - mean) @ axes, label_N, (val_pixels - mean) @ axes, len(number))
+    raw = (raw_guess_M == truth_M).double().mean().item()
     result = {"top1": round(top1, 4), "top1_raw_pixels": round(raw, 4), "top1_vs_raw_pixels": round(top1 / raw, 3)}
-    result |= {"encoder": args.encoder, "train_images": len(train_keys), "val_images": len(val_keys), "classes": len(number)}
+    result |= {
+        "encoder": args.encoder,
+        "train_images": len(train_keys),
+        "val_images": len(val_keys),
+        "classes": len(number),
+    }
     result |= {"read_and_embed_images_per_s": round((len(train_keys) + len(val_keys)) / seconds, 1)}
     if not args.json:
         print(f"k-NN top-1 {top1:.4f}; raw pixels {raw:.4f}; {top1 / raw:.2f} times raw pixels")

@@ -6,7 +6,21 @@ import numpy as np
 import torch
 from PIL import Image
 
-from embedder.augment import EDITS, AugmentConfig, blur, by_pillow, colour, crop_maps, cut, draw_overlay, make_view, on_share, paste, pixelate, recompress
+from embedder.augment import (
+    EDITS,
+    AugmentConfig,
+    blur,
+    by_pillow,
+    colour,
+    crop_maps,
+    cut,
+    draw_overlay,
+    make_view,
+    on_share,
+    paste,
+    pixelate,
+    recompress,
+)
 
 PLAIN = AugmentConfig(side=8, area=(1.0, 1.0), aspect=1.0, flip=0.0, colour=0.0, grey=0.0)
 

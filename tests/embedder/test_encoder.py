@@ -1,4 +1,6 @@
-"""Weights files: what is shipped loads and keeps its promises, its card agrees with it, and a bad file is one clear error."""
+"""Weights files: what is shipped loads and keeps its promises, its card agrees with it, and a bad file is one clear
+error.
+"""
 
 import hashlib
 import json
@@ -61,7 +63,10 @@ def test_copy_encoder_has_ordered_thresholds_and_prefers_copies() -> None:
     assert encoder.reference_similarity is not None
     assert -1 < encoder.reference_similarity <= encoder.self_similarity < 1
     ramp = torch.linspace(0, 255, encoder.side).byte().expand(3, encoder.side, -1)
-    darker, board = (ramp * 0.9).byte(), ((torch.arange(encoder.side)[:, None] // 8 + torch.arange(encoder.side) // 8) % 2 * 255).byte()
+    darker, board = (
+        (ramp * 0.9).byte(),
+        ((torch.arange(encoder.side)[:, None] // 8 + torch.arange(encoder.side) // 8) % 2 * 255).byte(),
+    )
     one, copy, other = encoder(torch.stack([ramp, darker, board.expand(3, -1, -1)]))
     assert one @ copy > encoder.self_similarity > one @ other
 
@@ -96,7 +101,10 @@ def test_unknown_name_lists_the_shipped_ones() -> None:
 
 def damaged(kind: str, path: Path) -> None:
     """Write a file that is wrong in one way."""
-    good, card = CopyNet("small").state_dict(), {"name": "x", "network": "copy", "variant": "small", "side": 96, "fit": "squash"}
+    good, card = (
+        CopyNet("small").state_dict(),
+        {"name": "x", "network": "copy", "variant": "small", "side": 96, "fit": "squash"},
+    )
     if kind == "noise":
         path.write_bytes(b"\x00" * 100)
     elif kind == "cut":
@@ -114,7 +122,9 @@ def damaged(kind: str, path: Path) -> None:
         save_file(good, path, metadata={KEY: json.dumps({k: v for k, v in card.items() if k != "side"})})
 
 
-@pytest.mark.parametrize("kind", ["noise", "cut", "no description", "not json", "missing tensor", "other network", "no side"])
+@pytest.mark.parametrize(
+    "kind", ["noise", "cut", "no description", "not json", "missing tensor", "other network", "no side"]
+)
 def test_a_bad_file_is_one_clear_error(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.safetensors"
     damaged(kind, path)
