@@ -150,7 +150,7 @@ class _RunFiles(AbstractFileSystem):
         self.fs, self.root = store.fs, store.root.rstrip("/")
 
     def _outer(self, path: str) -> str:
-        names = self._strip_protocol(path).strip("/").split("/")
+        names = str(self._strip_protocol(path)).strip("/").split("/")
         if names[0] != "run" or ".." in names:
             raise FileNotFoundError(path)
         return "/".join([self.root, *names[1:]])
