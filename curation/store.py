@@ -102,6 +102,7 @@ class Store:
             seconds=round(seconds, 3),
             **_tally(table),
         )
+        self.discard(self.path(noun, f".part-{part:05d}.done"))  # an earlier receipt must not vouch for the new part
         self.write_bytes(data, noun, f"part-{part:05d}.parquet")
         self.write_bytes(json.dumps(asdict(receipt), indent=1).encode(), noun, f".part-{part:05d}.done")
         return receipt
@@ -126,7 +127,8 @@ class Store:
         """Remove what is not among `parts`: those of an earlier plan, and temporary files of killed writers."""
         if not self.fs.exists(self.path(noun)):
             return
-        for path in self.fs.ls(self.path(noun), detail=False):
+        paths = self.fs.ls(self.path(noun), detail=False)
+        for path in sorted(paths, key=lambda p: not str(p).endswith(".done")):  # a receipt goes before its part
             name = str(path).rsplit("/", 1)[-1]
             numbered = re.match(r"(?:\.?part-)?(\d{5,})[._]", name)
             if ".tmp-" in name or (numbered and int(numbered[1]) not in parts):
