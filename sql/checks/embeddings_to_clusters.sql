@@ -1,10 +1,9 @@
--- Is every embedded image of the pool, and no other, in a cluster?
+-- Was every image that `embeddings` kept, a pool image or a seed, and no other, in a cluster?
 -- One row is one image that was lost before `clusters`, or came from nowhere. Silent until `clusters` has run.
 with
 received as (
     select image_id
     from embeddings
-    semi join (select image_id from survivors where list_contains(sets, 'pool')) using (image_id)
     where drop_reason is null
 ),
 problems as (

@@ -1,9 +1,10 @@
--- How large is every cluster, before and after selection?
+-- How many images of the pool does every cluster hold, before and after selection?
 -- One row is one cluster, the largest first.
 with
 before as (
-    select cluster, count(*) as images, avg(similarity) as mean_similarity
+    select cluster, count(*) as pool_images, avg(similarity) as mean_similarity
     from clusters
+    semi join (select image_id from survivors where list_contains(sets, 'pool')) using (image_id)
     where drop_reason is null
     group by cluster
 ),
@@ -15,10 +16,10 @@ after as (
 )
 select
     before.cluster,
-    before.images,
+    before.pool_images,
     coalesce(after.manifest_images, 0) as manifest_images,
-    round(100 * coalesce(after.manifest_images, 0) / before.images, 2) as percent_selected,
+    round(100 * coalesce(after.manifest_images, 0) / before.pool_images, 2) as percent_selected,
     round(before.mean_similarity, 4) as mean_similarity
 from before
 left join after using (cluster)
-order by before.images desc, before.cluster;
+order by before.pool_images desc, before.cluster;

@@ -110,7 +110,7 @@ DAMAGES: list[tuple[str, Callable[[Rows], None], int]] = [
     ("survivors_to_embeddings", put("survivors", C, drop_reason=None, drop_limit=None, drop_cause=None), 1),
     ("survivors_to_embeddings", add("embeddings", image_id=C, embedding=[0.5] * 4, drop_reason="odd"), 1),
     ("embeddings_to_clusters", lose("clusters", E), 1),
-    ("embeddings_to_clusters", add("clusters", image_id=S, cluster=0, similarity=0.5), 1),
+    ("embeddings_to_clusters", add("clusters", image_id=C, cluster=0, similarity=0.5), 1),
     ("embeddings_to_selection", lose("selection", E), 1),
     ("embeddings_to_selection", add("selection", image_id=C, drop_reason="odd"), 1),
     ("selection_to_manifest", all_of(lose("manifest", H), lose("shards", H)), 1),
@@ -205,7 +205,7 @@ REPORTS: dict[str, tuple[int, dict[str, Any]]] = {
     "formats": (3, {"format": "JPEG", "files": 11, "kept_images": 10, "manifest_images": 3}),
     "sizes": (10, {"from_pixels": 0, "to_pixels": 64, "kept_images": 0, "manifest_images": 0}),
     "copy_groups": (2, {"group_size": 2}),
-    "clusters": (2, {"cluster": 0, "images": 2, "manifest_images": 1, "percent_selected": 50.0}),
+    "clusters": (2, {"cluster": 0, "pool_images": 2, "manifest_images": 1, "percent_selected": 50.0}),
     "most_hit": (5, {"hits": 2}),
 }
 
