@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM", "PCX", "TGA", "SGI", "DDS")
-"""Raster formats that Pillow decodes by itself. Never EPS, PS, PDF or WMF."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM", "PCX", "TGA", "SGI", "DDS")  # fmt: skip
+"""Raster formats that Pillow decodes by itself; its JPEG reader opens MPO too. Never EPS, PS, PDF or WMF."""
 
 _BROKEN = (OSError, ValueError, SyntaxError, MemoryError, RuntimeError, TypeError, KeyError, IndexError, AttributeError,
            OverflowError, EOFError, ZeroDivisionError, NotImplementedError, AssertionError)  # fmt: skip
