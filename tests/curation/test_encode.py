@@ -1,0 +1,73 @@
+"""A batch through a network; the network here is honest arithmetic: the mean colour of each half."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from curation import records
+from curation.encode import encode_batch, unit
+from curation.stage import Encoder
+from curation.store import matrix
+from tests.curation.making import encoded, name
+
+
+class MeanColour:
+    """Six numbers: mean red, green, blue of the left and of the right half."""
+
+    name, digest, dim, side, fit = "mean-colour", "0" * 64, 6, 8, "squash"
+
+    def __call__(self, pixels: Any) -> Any:
+        halves = [pixels[..., :4], pixels[..., 4:]]
+        return np.concatenate([h.numpy().astype(np.float32).mean(axis=(2, 3)) for h in halves], axis=1)
+
+
+def batch(*data: bytes | None) -> pa.Table:
+    return pa.table({"image_id": [name(n) for n in range(len(data))], "bytes": pa.array(data, pa.binary())})
+
+
+def run(table: pa.Table) -> pa.Table:
+    encoder: Encoder = MeanColour()
+    return encode_batch(table, encoder, "embedding", records.embeddings(encoder.dim))
+
+
+RED, BLUE = (encoded(Image.new("RGB", (20, 30), colour)) for colour in ("red", "blue"))
+
+
+def test_vectors_are_unit_and_in_the_order_of_the_batch():
+    table = run(batch(BLUE, RED))
+    assert table.schema == records.embeddings(6)
+    assert table["image_id"].to_pylist() == [name(0), name(1)]
+    expected = np.sqrt(0.5) * np.array([[0, 0, 1, 0, 0, 1], [1, 0, 0, 1, 0, 0]])
+    np.testing.assert_allclose(matrix(table["embedding"]), expected, atol=1e-3)
+    assert table["drop_reason"].null_count == 2
+
+
+def test_what_cannot_be_decoded_gets_zeros_and_a_reason():
+    table = run(batch(RED, b"<html>", None, BLUE, BLUE[:60]))
+    reasons = table["drop_reason"].to_pylist()
+    assert reasons[:4] == [None, "not_an_image", "empty_file", None]
+    assert reasons[4] in ("truncated", "undecodable")
+    assert table["error_message"].to_pylist()[1] == "HTML"
+    lengths = np.linalg.norm(matrix(table["embedding"]).astype(np.float32), axis=1)
+    np.testing.assert_allclose(lengths, [1, 0, 0, 1, 0], atol=1e-3)
+
+
+def test_an_image_is_encoded_alike_whatever_shares_its_batch():
+    alone = matrix(run(batch(RED))["embedding"])[0]
+    np.testing.assert_array_equal(matrix(run(batch(b"", BLUE, RED))["embedding"])[2], alone)
+
+
+def test_an_empty_batch():
+    assert run(batch(b"x").slice(1)).num_rows == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_unit_rows(dtype):
+    rows = unit(np.array([[3, 4], [0, 0], [-0.002, 0]], dtype))
+    np.testing.assert_allclose(rows, [[0.6, 0.8], [0, 0], [-1, 0]], atol=1e-6)
+    assert rows.dtype == np.float32
