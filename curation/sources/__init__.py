@@ -122,11 +122,10 @@ def read_bytes(refs: pa.Table) -> list[bytes | None]:
         by_file[row["uri"], row["member"] if in_parquet else None].append((row["offset"] or 0, row["length"] or 0, at))
     for (uri, column), spans in by_file.items():
         try:
-            found = _parquet_rows(uri, column, spans) if column else _ranges(uri, spans)
+            for at, data in _parquet_rows(uri, column, spans) if column else _ranges(uri, spans):
+                out[at] = data
         except (OSError, ValueError, StopIteration, pa.ArrowException):
             continue
-        for at, data in found:
-            out[at] = data
     return out
 
 
