@@ -20,7 +20,7 @@ from embedder.augment import EDITS, AugmentConfig, ease, make_view
 from embedder.copynet import CopyNet
 from embedder.encoder import Encoder, load_encoder, normalise, save_weights
 from embedder.pictures import Pictures, read_pictures
-from embedder.vit import VisionTransformer
+from embedder.vit import VisionTransformer, with_projection
 
 _NOTHING = replace(ease(EDITS, 0.0), flip=0.0, whole=1.0)
 # One edit each, at the strength people use; what the thresholds are calibrated on.
@@ -44,8 +44,8 @@ INNOCENTS = 0.01  # ... unless more than this share of unrelated images would be
 
 @torch.inference_mode()
 def features(network: CopyNet | VisionTransformer, image_B3SS: Tensor) -> Tensor:
-    """Returns (B, D): what the last linear layer is fitted on. image_B3SS: uint8, or float in [0, 1]."""
-    layer = network.raw if isinstance(network, CopyNet) else network.pooled
+    """Returns (B, D): the network's output before the division by length. image_B3SS: uint8, or float in [0, 1]."""
+    layer = network.raw if isinstance(network, CopyNet) else network
     outs = []
     for part in image_B3SS.split(128):
         pixels = part.float() / 255 if part.dtype == torch.uint8 else part
@@ -66,12 +66,15 @@ def whitening(features_BD: Tensor, width: int, power: float) -> tuple[Tensor, Te
     return weight_ED.float(), (-weight_ED @ mean_D).float()
 
 
+@torch.no_grad()
 def project_transformer(network: VisionTransformer, image_B3SS: Tensor, width: int, power: float) -> VisionTransformer:
-    """Returns the same transformer with a last linear layer of `width`, fitted on `image_B3SS`."""
-    weight, bias = whitening(features(network, image_B3SS), width, power)
-    shipped = VisionTransformer(replace(network.config, project=width))
-    shipped.load_state_dict({**network.state_dict(), "project.weight": weight, "project.bias": bias})
-    return shipped.eval()
+    """Returns the transformer with `width` principal axes of its output, found on `image_B3SS`, as its output."""
+    weight_ED, bias_E = whitening(features(network, image_B3SS), width, power)
+    last = network.project
+    layer = nn.Linear(network.pooled_dim, width)
+    layer.weight.copy_(weight_ED @ last.weight if isinstance(last, nn.Linear) else weight_ED)
+    layer.bias.copy_(weight_ED @ last.bias + bias_E if isinstance(last, nn.Linear) else bias_E)
+    return with_projection(network, layer)
 
 
 @torch.no_grad()
@@ -183,7 +186,7 @@ def finish_transformer(
 
 def main() -> None:
     """Load, finish, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Finish a trained network: last layer and thresholds.")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", type=Path, action="append", required=True, help="training images; may be repeated")
     parser.add_argument(
@@ -191,7 +194,7 @@ def main() -> None:
     )
     parser.add_argument("--side", type=int, default=96, help="copy network: pixels it is used at")
     parser.add_argument("--width", type=int, default=256, help="transformer: output width")
-    parser.add_argument("--power", type=float, default=0.25, help="transformer: 0 rotates only, 1 whitens fully")
+    parser.add_argument("--power", type=float, default=0.0, help="transformer: 0 rotates only, 1 whitens fully")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     network: nn.Module = load_encoder(str(args.weights)).network

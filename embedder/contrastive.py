@@ -30,7 +30,7 @@ from embedder.drawings import draw_pictures
 from embedder.encoder import normalise, save_weights
 from embedder.pictures import Pictures, read_pictures
 from embedder.teacher import Teacher, fit_teacher
-from embedder.vit import VisionTransformer, VitConfig
+from embedder.vit import VisionTransformer, VitConfig, with_projection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +72,8 @@ DEFAULTS = {
         entropy=0.3,
         first_view=0.3,
         ramp=0.25,
-        finish=0.3,
-        finish_side=96,
+        finish=0.15,
+        finish_side=80,
         first_share=0.3,
         stored_side=112,
     ),
@@ -109,7 +109,7 @@ class Learner(nn.Module):
             self.net = VisionTransformer(cfg.vit)
             width = self.net.pooled_dim
             self.head = nn.Sequential(nn.Linear(width, 512), nn.ReLU(), nn.Linear(512, 128))
-        self.to_teacher = nn.Linear(width, teacher_dim) if teacher_dim else nn.Identity()
+        self.to_teacher: nn.Linear | nn.Identity = nn.Linear(width, teacher_dim) if teacher_dim else nn.Identity()
 
     def forward(self, view_N3VV: Tensor) -> tuple[Tensor, Tensor]:
         """Returns unit rows: the descriptors to contrast (N, E), and the guesses of the targets (N, teacher_dim)."""
@@ -118,11 +118,17 @@ class Learner(nn.Module):
 
 
 @torch.no_grad()
-def fold_head(learner: Learner) -> CopyNet:
-    """Returns the copy network whose own output equals the learner's in evaluation mode."""
+def fold_head(learner: Learner) -> CopyNet | VisionTransformer:
+    """Returns the network whose own output, brought to unit length, is the learner's in evaluation mode.
+
+    For the copy network that is the descriptor to contrast; for a transformer with a teacher, the guess of its target.
+    """
     net, head = copy.deepcopy(learner.net), learner.head
-    assert isinstance(net, CopyNet)
+    if isinstance(net, VisionTransformer):
+        return net if isinstance(learner.to_teacher, nn.Identity) else with_projection(net, learner.to_teacher)
     assert isinstance(head, nn.BatchNorm1d)
+    assert head.running_mean is not None
+    assert head.running_var is not None
     scale_E = (head.running_var + head.eps).rsqrt()
     net.fc.weight.mul_(scale_E[:, None])
     net.fc.bias.sub_(head.running_mean).mul_(scale_E)
@@ -217,7 +223,8 @@ class State:
 def new_state(cfg: TrainConfig, teacher: Teacher | None) -> State:
     """Fresh networks and optimiser; no weight decay on vectors (norms, biases, gains)."""
     torch.manual_seed(cfg.seed)
-    learner = Learner(cfg, teacher.dim if teacher else 0).to(memory_format=torch.channels_last)
+    learner = Learner(cfg, teacher.dim if teacher else 0)
+    learner.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     matrices = [p for p in learner.parameters() if p.ndim > 1]
     vectors = [p for p in learner.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": cfg.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -247,7 +254,8 @@ def train_step(state: State, cfg: TrainConfig, images_B3SS: Tensor, teacher: Tea
 def update_average(state: State, momentum: float) -> None:
     """Move the average towards the learner; faster in the first steps. Batch-norm statistics are copied."""
     momentum = min(momentum, (1 + state.step) / (10 + state.step))
-    torch._foreach_lerp_(list(state.average.parameters()), list(state.learner.parameters()), 1 - momentum)
+    for kept, new in zip(state.average.parameters(), state.learner.parameters(), strict=True):
+        kept.lerp_(new, 1 - momentum)
     for kept, new in zip(state.average.buffers(), state.learner.buffers(), strict=True):
         kept.copy_(new)
 
@@ -273,8 +281,7 @@ def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
             saved = now
             state.save(checkpoint)
     state.save(checkpoint)
-    net = fold_head(state.average) if cfg.network == "copy" else state.average.net
-    save_weights(out, net, cfg.augment.side)
+    save_weights(out, fold_head(state.average), cfg.augment.side)
     return state
 
 

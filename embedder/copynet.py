@@ -115,9 +115,13 @@ class CopyNet(nn.Module):
     def trunk(self, image_B3HW: Tensor) -> Tensor:
         """Returns (B, C, H/32, W/32), non-negative."""
         x = self.maxpool(functional.relu(self.bn1(self.conv1(image_B3HW))))
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for stage in self.stages():
             x = stage(x)
         return x
+
+    def stages(self) -> list[nn.Module]:
+        """The stages, each at half the resolution of the one before."""
+        return [module for name, module in self.named_children() if name.startswith("layer")]
 
 
 def _stage(shape: Variant, before: int, width: int, count: int, stride: int) -> nn.Sequential:

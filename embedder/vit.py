@@ -8,7 +8,7 @@ Letters: B images, H W pixels, P patches, T tokens (1 class + R registers + P pa
 F hidden width, E output width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -241,6 +241,14 @@ class VisionTransformer(nn.Module):
             scale = ((rows + 0.1) / grid, (columns + 0.1) / grid)
             resized = functional.interpolate(map_1Dgg, scale_factor=scale, mode="bicubic")
         return torch.cat([self.pos_embed[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
+
+
+def with_projection(model: VisionTransformer, layer: nn.Linear) -> VisionTransformer:
+    """Returns a copy of the transformer whose last linear layer is `layer`, which takes the pooled feature."""
+    shipped = VisionTransformer(replace(model.config, project=layer.out_features))
+    kept = {key: value for key, value in model.state_dict().items() if not key.startswith("project.")}
+    shipped.load_state_dict({**kept, "project.weight": layer.weight, "project.bias": layer.bias})
+    return shipped.train(model.training)
 
 
 def sincos_positions(grid: int, width: int) -> Tensor:

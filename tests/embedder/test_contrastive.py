@@ -113,3 +113,11 @@ def test_training_writes_an_encoder_and_a_second_call_resumes(tmp_path: Path) ->
     again = train(pictures, replace(cfg, minutes=first.seconds / 60 + 0.5 / 60), out)
     assert again.step > first.step
     assert again.seconds > first.seconds
+
+
+def test_folded_transformer_guesses_the_targets() -> None:
+    teacher = fit_teacher(draw_pictures(40, 40).float() / 255, centres=8, width=8)
+    learner = new_state(VIT, teacher).learner.eval()
+    image = torch.randn(3, 3, 32, 32)
+    assert fold_head(learner).dim == teacher.dim
+    assert torch.allclose(torch.nn.functional.normalize(fold_head(learner)(image), dim=1), learner(image)[1], atol=1e-5)
