@@ -73,9 +73,13 @@ def centroid_matrix(_cfg: ClustersConfig, side: Mapping[str, pa.Table]) -> kmean
 
 
 def assign(batch: pa.Table, centroids: kmeans.Floats, _cfg: ClustersConfig) -> pa.Table:
-    """records.embeddings to records.CLUSTERS."""
-    labels, similarity = kmeans.assign(unit(matrix(batch["embedding"])), centroids)
-    columns = [batch["image_id"].combine_chunks(), pa.array(labels), pa.array(similarity)]
+    """records.embeddings to records.CLUSTERS; nulls where the pool is empty and has no clusters."""
+    ids = batch["image_id"].combine_chunks()
+    if len(centroids):
+        labels, similarity = kmeans.assign(unit(matrix(batch["embedding"])), centroids)
+        columns = [ids, pa.array(labels), pa.array(similarity)]
+    else:
+        columns = [ids, pa.nulls(len(ids), pa.int64()), pa.nulls(len(ids), pa.float32())]
     return pa.Table.from_arrays([*columns, *records.verdicts(batch.num_rows)], schema=records.CLUSTERS)
 
 
