@@ -1,0 +1,89 @@
+"""clusters: centroids of the pool alone, and every image's nearest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from curation import records
+from curation.stages import clusters
+from curation.stages.clusters import ClustersConfig, assign, centroid_matrix, fit_centroids
+from curation.store import Store
+from tests.curation.making import POOL, image_row, name, put, put_vectors, run, turned
+
+
+def world(store: Store, images: dict[int, tuple[float, list[str]]], per_part: int = 7) -> None:
+    names = list(images)
+    for part, start in enumerate(range(0, len(names), per_part)):
+        some = names[start : start + per_part]
+        put(store, "images", [image_row(n, images[n][1]) for n in some], records.IMAGES, part)
+        put_vectors(store, "embeddings", {n: turned(images[n][0]) for n in some}, part)
+
+
+def fitted(store: Store, cfg: ClustersConfig) -> pa.Table:
+    ((part, table),) = run(fit_centroids, store, ["embeddings", "images"], cfg)
+    assert part == 0
+    assert table.schema == records.CENTROIDS
+    return table
+
+
+THREE = {n: ((0, 120, 240)[n % 3] + n % 5, POOL) for n in range(30)}
+
+
+def test_three_bunches_are_three_clusters(store):
+    world(store, THREE | {n: (60.0, ["seed:s"]) for n in range(100, 120)})  # seeds do not pull
+    table = fitted(store, ClustersConfig(k=3))
+    assert table["cluster"].to_pylist() == [0, 1, 2]
+    assert table["images"].to_pylist() == [10, 10, 10]
+    angles = sorted(round(np.degrees(np.arctan2(y, x)) % 360) for x, y in table["centroid"].to_pylist())
+    assert angles == [2, 122, 242]
+
+
+@pytest.mark.parametrize(("pool", "k", "expected"), [(16, 0, 8), (30, 0, 11), (1, 0, 1), (4, 100, 4)])
+def test_how_many_clusters(store, pool, k, expected):
+    world(store, {n: (7.0 * n, POOL) for n in range(pool)})
+    assert fitted(store, ClustersConfig(k=k)).num_rows == expected
+
+
+def test_no_pool_no_clusters(store):
+    world(store, {1: (0, ["seed:s"])})
+    table = fitted(store, ClustersConfig())
+    assert table.num_rows == 0
+    embeddings = store.parts("embeddings").part(0)
+    assigned = assign(embeddings, centroid_matrix(ClustersConfig(), {"centroids": table}), ClustersConfig())
+    assert assigned.schema == records.CLUSTERS
+    assert assigned.select(["cluster", "similarity", "drop_reason"]).to_pylist() == [
+        {"cluster": None, "similarity": None, "drop_reason": None}
+    ]
+
+
+def test_a_large_pool_is_sampled_by_id(store, monkeypatch):
+    monkeypatch.setattr(clusters, "PER_CENTROID", 10)
+    images = {n: (n * 0.3, POOL) for n in range(400)}
+    world(store, images, 100)
+    one = fitted(store, ClustersConfig(k=8))
+    assert 40 <= sum(one["images"].to_pylist()) <= 120  # about 80 of 400
+    world(store, images, 37)
+    assert fitted(store, ClustersConfig(k=8)).equals(one)
+    assert not fitted(store, ClustersConfig(k=8, seed=1)).equals(one)
+
+
+def test_dropped_embeddings_do_not_count(store):
+    world(store, {1: (0, POOL), 2: (90, POOL)})
+    rows = store.parts("embeddings").part(0).to_pylist()
+    put(store, "embeddings", [rows[0], rows[1] | {"drop_reason": "truncated"}], records.embeddings(2))
+    assert fitted(store, ClustersConfig(k=2)).num_rows == 1
+
+
+def test_every_image_gets_its_nearest_centroid(store):
+    world(store, {n: (a, POOL) for n, a in enumerate((5.0, 80.0, 100.0, 180.0))})
+    centroids = np.array([turned(0), turned(90), turned(180)], np.float32)
+    rows = [{"cluster": n, "images": 1, "centroid": c.tolist()} for n, c in enumerate(centroids)]
+    side = {"centroids": pa.Table.from_pylist(rows, schema=records.CENTROIDS)}
+    table = assign(store.parts("embeddings").part(0), centroid_matrix(ClustersConfig(), side), ClustersConfig())
+    assert table.schema == records.CLUSTERS
+    assert table["image_id"].to_pylist() == [name(n) for n in range(4)]
+    assert table["cluster"].to_pylist() == [0, 1, 1, 2]
+    expected = np.cos(np.radians([5, 10, 10, 0]))
+    np.testing.assert_allclose(table["similarity"].to_numpy(), expected, atol=1e-3)
