@@ -11,7 +11,13 @@ import pytest
 from curation.shards import TarSink
 from curation.store import Store
 
-MEMBERS = {"000.jpg": b"x" * 700, "000.json": b"{}", "000.txt": "une légende".encode(), "001.jpg": b"", "002.jpg": b"y" * 512}
+MEMBERS = {
+    "000.jpg": b"x" * 700,
+    "000.json": b"{}",
+    "000.txt": "une légende".encode(),
+    "001.jpg": b"",
+    "002.jpg": b"y" * 512,
+}
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curation import records, store as stores
+from curation import records
+from curation import store as stores
 from curation.store import Receipt, Store, encode, fingerprint, join, keep, matrix, vector_array
 from tests.curation.making import image_row, name, put, put_vectors
 

@@ -83,7 +83,12 @@ def test_limits_are_the_recipes():
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"nsfw": "magic"}, "nsfw"), ({"faces": "magic"}, "faces"), ({"hash_bits": 12}, "hash_bits"), ({"hash_bits": 264}, "256")],
+    [
+        ({"nsfw": "magic"}, "nsfw"),
+        ({"faces": "magic"}, "faces"),
+        ({"hash_bits": 12}, "hash_bits"),
+        ({"hash_bits": 264}, "256"),
+    ],
 )
 def test_wrong_settings_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):
