@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,10 +134,20 @@ def _opened(data: bytes, max_pixels: int | None) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise Reject("too_many_pixels", str(error)) from error
     except UnidentifiedImageError as error:
-        raise Reject("not_an_image", _what(data)) from error
+        raise _unidentified(data, max_pixels) from error
     except _BROKEN as error:
         cut = any(word in str(error).lower() for word in ("truncated", "not enough", "end of file", "eof", "incomplete", "broken data"))
         raise Reject("truncated" if cut else "undecodable", f"{type(error).__name__}: {error}"[:200]) from error
+
+
+def _unidentified(data: bytes, max_pixels: int | None) -> Reject:
+    """Why Pillow knows no format: usually no image; but a PNG may end right after it has told its size."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < 24:
+        return Reject("not_an_image", _what(data))
+    width, height = struct.unpack(">II", data[16:24])
+    if max_pixels is not None and width * height > max_pixels:
+        return Reject("too_many_pixels", f"{width} x {height}, limit {max_pixels} pixels")
+    return Reject("truncated", "a PNG without pixels")
 
 
 def _what(data: bytes) -> str:

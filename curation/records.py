@@ -132,6 +132,8 @@ SURVIVORS = pa.schema(
         _field("group_id", pa.string(), "image_id of the group's representative; null if the image has no copies"),
         _field("group_size", pa.int64(), "images in the group"),
         _field("usable", pa.bool_(), "may enter the manifest: touches no protected set"),
+        _field("touches", pa.string(), "image_id of the protected image that it or its group copies"),
+        _field("touch_similarity", pa.float32(), "cosine of the two, or of the group's closest"),
         *VERDICT,
     ]
 )

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from curation.store import Parts
 
+
 def derived() -> Any:
     """A config field, () by default, that the recipe's other sections fill in; a recipe file may not name it."""
     return field(default=(), metadata={"derived": True})
@@ -53,8 +54,8 @@ class MapStage:
     consumes, and with a binary column `bytes` (null where they cannot be had) if `needs_bytes`.
     setup(cfg, side): builds the tool (a network, a hash) once per worker; side holds the small tables named in `also`.
     weights(cfg): SHA-256 of what the tool loads, so that other weights mean other results.
-    tar: path in the run of a tar per part, that takes what `fn` returns in a column `members`, [(name, bytes)]; the offset
-    of each row's first member is filled in.
+    tar: path in the run of a tar per part, that takes what `fn` returns in a column `members`, [(name, bytes)]; the
+    offset of each row's first member is filled in.
     """
 
     name: str

@@ -147,7 +147,7 @@ class Parts:
     def part(self, number: int, columns: list[str] | None = None) -> pa.Table:
         path = self.store.path(self.noun, f"part-{number:05d}.parquet")
         with self.store.fs.open(path, "rb") as file:
-            return pq.read_table(file, columns=columns, use_threads=False)
+            return pq.ParquetFile(file).read(columns=columns, use_threads=False)
 
     def tables(self, columns: list[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """(part number, table), in order; memory follows the largest part."""
@@ -201,10 +201,9 @@ def vector_array(values: np.ndarray, dtype: pa.DataType) -> pa.Array:
 def encode(table: pa.Table) -> bytes:
     """The table as Parquet bytes; equal tables give equal bytes."""
     buffer = io.BytesIO()
-    has_vectors = any(pa.types.is_fixed_size_list(f.type) for f in table.schema)
-    dictionary: Any = False if has_vectors else True
+    plain: Any = [f.name for f in table.schema if not pa.types.is_nested(f.type)]
     pq.write_table(
-        table.combine_chunks(), buffer, compression="zstd", compression_level=1, use_dictionary=dictionary, row_group_size=ROW_GROUP
+        table.combine_chunks(), buffer, compression="zstd", compression_level=1, use_dictionary=plain, row_group_size=ROW_GROUP
     )
     return buffer.getvalue()
 

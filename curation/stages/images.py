@@ -126,4 +126,3 @@ def _resolve(part: int, table: pa.Table, firsts: Firsts) -> pa.Table:
 
 
 IMAGES = WholeStage(name="images", consumes=("scanned",), version=1, fn=identify)
-

@@ -1,7 +1,8 @@
 """manifest: the curated set, one row per image with where its bytes are and why it is in; and its shards.
 
 `manifest` cuts the selected images into shards (part N describes shard N); `shards` writes them to RUN/curated as
-WebDataset tars of the original bytes: KEY.jpg, KEY.json (what the manifest says) and, where known, KEY.txt (caption) and text sidecars.
+WebDataset tars of the original bytes: KEY.jpg, KEY.json (what the manifest says) and, where known, KEY.txt (caption)
+and text sidecars.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def _sidecars(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from (_text(row, name, str(kept[name])) for name in PLAIN_SIDECARS if name in kept)
 
 
-_FACTS = ("image_id", "sha256", "key", "url", "width", "height", "seed_set", "mode", "seed_id", "similarity", "cluster", "weight")
+_FACTS = ("image_id", "sha256", "key", "url", "width", "height", "seed_set", "mode", "seed_id", "similarity", "cluster",
+          "weight")  # fmt: skip
 
 
 def _text(row: dict[str, Any], suffix: str, text: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation import index, records
 from curation.encode import unit
@@ -32,16 +33,18 @@ def retrieve(inputs: Mapping[str, Parts], cfg: NeighborsConfig) -> Iterator[tupl
     for name, k in cfg.k:
         ids, queries = _vectors(inputs, name)
         for start in range(0, len(ids), QUERIES):
-            yield part, _search(inputs, name, ids[start : start + QUERIES], queries[start : start + QUERIES], k * cfg.depth)
+            some = slice(start, start + QUERIES)
+            yield part, _search(inputs, name, ids[some], queries[some], k * cfg.depth)
             part += 1
     if not part:
         yield 0, records.NEIGHBORS.empty_table()
 
 
-def _vectors(inputs: Mapping[str, Parts], seed_set: str | None) -> tuple[list[str], index.Floats]:
+def _vectors(inputs: Mapping[str, Parts], seed_set: str) -> tuple[list[str], index.Floats]:
     """Ids and unit vectors of the kept images of a seed set, by id."""
     tables = [_rows(inputs, part) for part in inputs["embeddings"].numbers]
-    rows = pa.concat_tables(t.filter(pa.array(in_seeds(t["sets"], {str(seed_set)}))) for t in tables).sort_by("image_id")
+    seeds = pa.concat_tables(t.filter(pa.array(in_seeds(t["sets"], {seed_set}))) for t in tables)
+    rows = seeds.sort_by("image_id")
     return rows["image_id"].to_pylist(), unit(matrix(rows["embedding"]))
 
 
@@ -58,7 +61,7 @@ def _search(inputs: Mapping[str, Parts], name: str, ids: list[str], queries: ind
     def base() -> Iterator[tuple[int, index.Floats]]:
         for part in inputs["embeddings"].numbers:
             rows = _rows(inputs, part)
-            rows = rows.filter(pa.array(in_pool(rows["sets"]))).filter(pa.compute.field("usable"))
+            rows = rows.filter(pa.array(in_pool(rows["sets"]))).filter(pc.field("usable"))
             names[part] = rows["image_id"].to_pylist()
             yield part, unit(matrix(rows["embedding"]))
 
@@ -79,4 +82,3 @@ def _table(name: str, ids: list[str], hits: list[list[tuple[str, float]]]) -> pa
 
 
 STAGE = WholeStage(name="neighbors", consumes=("embeddings", "survivors"), version=1, fn=retrieve)
-

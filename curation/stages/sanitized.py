@@ -8,7 +8,7 @@ none, and leaves their columns null.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,8 @@ class SanitizedConfig:
     def __post_init__(self) -> None:
         for name in ("nsfw", "faces"):
             if getattr(self, name) not in DETECTORS:
-                raise ValueError(f'{name} = "{getattr(self, name)}" is not available; choose from: {", ".join(DETECTORS)}')
+                known = ", ".join(DETECTORS)
+                raise ValueError(f'{name} = "{getattr(self, name)}" is not available; choose from: {known}')
         if self.hash_bits % 8 or not 0 <= self.hash_bits <= quality.HASH_SIDE**2:
             raise ValueError(f"hash_bits must be a multiple of 8 up to {quality.HASH_SIDE**2}, not {self.hash_bits}")
 
@@ -62,7 +63,8 @@ def fit_hash(inputs: Mapping[str, Parts], cfg: SanitizedConfig) -> Iterator[tupl
     thumbs = [_thumbnail(data) for data in read_bytes(_sample(inputs["images"], cfg.seed))]
     usable = np.array([t for t in thumbs if t is not None], np.uint8).reshape(-1, quality.HASH_SIDE, quality.HASH_SIDE)
     rows = quality.fit_basis(usable, cfg.hash_bits) if len(usable) and cfg.hash_bits else np.zeros((0, 256), np.float32)
-    yield 0, pa.table({"row": pa.array(range(-1, len(rows) - 1), pa.int32()), "vector": rows.tolist()}, schema=records.BASIS)
+    numbers = pa.array(range(-1, len(rows) - 1), pa.int32())
+    yield 0, pa.table({"row": numbers, "vector": rows.tolist()}, schema=records.BASIS)
 
 
 def _sample(images: Parts, seed: int) -> pa.Table:
@@ -170,7 +172,7 @@ def _ranks(rows: pa.Table, images: Parts, part: int) -> Iterator[tuple[str, tupl
             yield row["pca_hash"], (-row["width"] * row["height"], -row["length"], row["image_id"])
 
 
-def _mark(table: pa.Table, causes: list[str]) -> pa.Table:
+def _mark(table: pa.Table, causes: Sequence[str | None]) -> pa.Table:
     columns = table.to_pydict()
     for row, (name, cause) in enumerate(zip(columns["image_id"], causes, strict=True)):
         if cause != name:

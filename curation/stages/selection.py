@@ -105,7 +105,10 @@ def _rows(inputs: Mapping[str, Parts], part: int) -> pa.Table:
     """image_id, sets, usable, cluster and similarity to its centroid, of a part's kept images."""
     rows = inputs["clusters"].part(part, ["image_id", "cluster", "similarity", "drop_reason"])
     rows = rows.filter(pc.is_null(rows["drop_reason"])).drop_columns(["drop_reason"])
-    return join(rows, inputs["survivors"].part(part, ["image_id", "sets", "usable", "drop_reason"]))
+    return join(rows, inputs["survivors"].part(part, _SURVIVOR))
+
+
+_SURVIVOR = ["image_id", "sets", "usable", "touches", "touch_similarity", "drop_reason"]
 
 
 def sample(neighbors: Parts, plan: SeedPlan, collisions: str) -> dict[str, list[Choice]]:
@@ -159,8 +162,10 @@ def by_cluster(
     place = _place_in_run(cluster[ranked])
     within = ranked[place < plan.per_cluster]
     within = within[np.argsort(order[within], kind="stable")]
-    chosen = {ids[at]: [Choice(plan.name, "cluster", None, None, round(float(similarity[at]), 6))] for at in within[: plan.cap]}
-    over = {ids[at]: (int(p) + 1, plan.per_cluster) for at, p in zip(ranked, place, strict=True) if p >= plan.per_cluster}
+    why = {at: Choice(plan.name, "cluster", None, None, round(float(similarity[at]), 6)) for at in within[: plan.cap]}
+    chosen = {ids[at]: [choice] for at, choice in why.items()}
+    past = zip(ranked[place >= plan.per_cluster], place[place >= plan.per_cluster], strict=True)
+    over = {ids[at]: (int(p) + 1, plan.per_cluster) for at, p in past}
     over |= {ids[at]: (plan.cap + n, plan.cap) for n, at in enumerate(within[plan.cap :], 1)}
     return chosen, over
 
@@ -198,18 +203,24 @@ def _decide(rows: pa.Table, choices: Choices, capped: dict[str, tuple[int, int]]
 def _decide_one(
     row: dict[str, Any], why: list[Choice], capped: dict[str, tuple[int, int]], as_is: list[str], cfg: SelectionConfig
 ) -> dict[str, Any]:
-    own = [Choice(name, "as_is", row["image_id"], None, 1.0) for name in as_is if records.SEED_PREFIX + name in row["sets"]]
-    why = [*own, *why]
+    holders = [name for name in as_is if records.SEED_PREFIX + name in row["sets"]]
+    why = [*(Choice(name, "as_is", row["image_id"], None, 1.0) for name in holders), *why]
     out = {"image_id": row["image_id"], "cluster": row["cluster"]}
     if not row["usable"]:
-        return out | {"drop_reason": "protected_copy"}
+        why_not = {"drop_score": row["touch_similarity"], "drop_cause": row["touches"]}
+        return out | {"drop_reason": "protected_copy"} | why_not
     if why:
         first = why[0]
         weight = float(len(why)) if cfg.collisions == "keep" else 1.0
         return out | {
-            "seed_set": first.seed_set, "mode": first.mode, "seed_id": first.seed_id if first.mode == "sample" else None,
-            "similarity": first.similarity, "hits": len(why), "weight": weight, "chosen_by": dump([c._asdict() for c in why]),
-        }  # fmt: skip
+            "seed_set": first.seed_set,
+            "mode": first.mode,
+            "seed_id": first.seed_id if first.mode == "sample" else None,
+            "similarity": first.similarity,
+            "hits": len(why),
+            "weight": weight,
+            "chosen_by": dump([c._asdict() for c in why]),
+        }
     if records.POOL not in row["sets"]:
         return out | {"drop_reason": "seed_only"}
     if row["image_id"] in capped:
@@ -218,4 +229,6 @@ def _decide_one(
     return out | {"drop_reason": "not_retrieved"}
 
 
-STAGE = WholeStage(name="selection", consumes=("embeddings", "survivors", "clusters", "neighbors"), version=1, fn=select)
+STAGE = WholeStage(
+    name="selection", consumes=("embeddings", "survivors", "clusters", "neighbors"), version=1, fn=select
+)

@@ -188,11 +188,13 @@ class _Groups:
         row["group_id"] = members[0] if len(members) > 1 else None
         in_seed = any(s.startswith(records.SEED_PREFIX) for s in sets)
         leak = self._leak(name, members, sets)
+        if leak:
+            row |= {"usable": False, "touch_similarity": leak[0], "touches": leak[1]}
         if leak and (records.POOL in sets or in_seed):
             why = {"drop_score": leak[0], "drop_limit": self.cfg.reference_similarity, "drop_cause": leak[1]}
-            return row | {"usable": False} | ({} if in_seed else {"drop_reason": "protected_copy"} | why)
+            return row | ({} if in_seed else {"drop_reason": "protected_copy"} | why)
         if leak:
-            return row | {"usable": False, "drop_reason": "protected_set"}
+            return row | {"drop_reason": "protected_set"}
         if members[0] != name and not in_seed:
             score = self.direct.get((name, members[0]), self.strongest[name])
             why = {"drop_score": score, "drop_limit": self.cfg.self_similarity, "drop_cause": members[0]}

@@ -46,7 +46,7 @@ def score(truth: pa.Table, seeds: pa.Table, tables: dict[str, pa.Table]) -> Scor
     ids = {row["sha256"][:32]: row for row in known}
     fate = _fates(tables)
     recall, precision = _copies(known, ids, fate)
-    share, misses = _hostile(known, tables["images"].to_pylist())
+    share, misses = _hostile(known, tables["images"].to_pylist(), fate)
     return Score(
         exact_duplicates=_exact(known, tables["images"].to_pylist()),
         copy_recall=recall,
@@ -101,9 +101,10 @@ def _left(known: Rows, manifest: pa.Table) -> int:
     return sum(row["kind"] == "protected_copy" and row["sha256"] in curated for row in known)
 
 
-def _hostile(known: Rows, images: Rows) -> tuple[float, list[str]]:
+def _hostile(known: Rows, images: Rows, fate: dict[str, dict[str, Any]]) -> tuple[float, list[str]]:
     """Share of the broken files whose row has the expected reason, and the others."""
-    reasons = {(row["uri"], row["member"]): row["drop_reason"] for row in images}
+    later = {name: row["drop_reason"] for name, row in fate.items()}
+    reasons = {(row["uri"], row["member"]): row["drop_reason"] or later.get(row["image_id"]) for row in images}
     broken, misses = [row for row in known if row["kind"] == "broken"], []
     for row in broken:
         got = next((r for (uri, member), r in reasons.items() if uri.endswith("/" + row["container"]) and member in (row["member"], None)), "no row")
