@@ -78,9 +78,9 @@ def project_transformer(network: VisionTransformer, image_B3SS: Tensor, width: i
 
 
 @torch.no_grad()
-def whiten_copynet(network: CopyNet, image_B3SS: Tensor) -> CopyNet:
-    """Multiply a full whitening into `fc`, in place, fitted on `image_B3SS` (which should hold edited images too)."""
-    weight_EE, bias_E = whitening(features(network, image_B3SS), network.dim, power=1.0)
+def whiten_copynet(network: CopyNet, image_B3SS: Tensor, power: float) -> CopyNet:
+    """Multiply a whitening into `fc`, in place, fitted on `image_B3SS` (which should hold edited images too)."""
+    weight_EE, bias_E = whitening(features(network, image_B3SS), network.dim, power)
     network.fc.bias.copy_(weight_EE @ network.fc.bias + bias_E)
     network.fc.weight.copy_(weight_EE @ network.fc.weight)
     return network
@@ -161,14 +161,17 @@ def self_threshold(true_B: Tensor, false_sorted: Tensor) -> float:
     return ranked[good[-1]].item() if len(good) else false_sorted[0].item() + 1e-3
 
 
-def finish_copynet(network: CopyNet, pictures: Pictures, held_out: Pictures, side: int, out: Path) -> dict[str, Any]:
-    """Whiten on lightly and fully edited training images; write; calibrate on the held-out ones; write again."""
-    views = [
-        edited(folder[:3000], ease(EDITS, effort), side, seed=7)
-        for folder in pictures.folders
-        for effort in (0.15, 1.0)
-    ]
-    whiten_copynet(network, torch.cat(views))
+def finish_copynet(
+    network: CopyNet, pictures: Pictures, held_out: Pictures, side: int, power: float, out: Path
+) -> dict[str, Any]:
+    """Whiten on lightly and fully edited training images; write; calibrate on the held-out ones; write again.
+
+    power: 0 leaves the network as it was trained.
+    """
+    if power:
+        folders, efforts = pictures.folders, (0.15, 1.0)
+        views = [edited(folder[:3000], ease(EDITS, effort), side, seed=7) for folder in folders for effort in efforts]
+        whiten_copynet(network, torch.cat(views), power)
     save_weights(out, network, side)
     found = thresholds(load_encoder(str(out)), torch.cat(held_out.folders))
     save_weights(out, network, side, **found)
@@ -192,15 +195,15 @@ def main() -> None:
     parser.add_argument(
         "--held-out", type=Path, action="append", default=[], help="images not trained on (copy network)"
     )
-    parser.add_argument("--side", type=int, default=96, help="copy network: pixels it is used at")
+    parser.add_argument("--side", type=int, default=64, help="copy network: pixels it is used at")
     parser.add_argument("--width", type=int, default=256, help="transformer: output width")
-    parser.add_argument("--power", type=float, default=0.0, help="transformer: 0 rotates only, 1 whitens fully")
+    parser.add_argument("--power", type=float, default=0.0, help="0 whitens not at all, 1 fully")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     network: nn.Module = load_encoder(str(args.weights)).network
     if isinstance(network, CopyNet):
         seen, held_out = (read_pictures(folders, args.side, enlarge=True) for folders in (args.data, args.held_out))
-        print(finish_copynet(network, seen, held_out, args.side, args.out))
+        print(finish_copynet(network, seen, held_out, args.side, args.power, args.out))
     elif isinstance(network, VisionTransformer):
         seen = read_pictures(args.data, network.config.side, enlarge=True)
         print(finish_transformer(network, seen, args.width, args.power, args.out))

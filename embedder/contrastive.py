@@ -72,8 +72,6 @@ DEFAULTS = {
         entropy=0.3,
         first_view=0.3,
         ramp=0.25,
-        finish=0.15,
-        finish_side=80,
         first_share=0.3,
         stored_side=112,
     ),
