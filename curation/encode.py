@@ -15,7 +15,7 @@ from curation.store import vector_array
 
 
 def encode_batch(batch: pa.Table, encoder: Encoder, column: str, schema: pa.Schema) -> pa.Table:
-    """A batch (image_id, bytes) to `schema` (image_id, `column`, verdict); undecodable images get zeros and a reason."""
+    """A batch (image_id, bytes) to `schema` (image_id, `column`, verdict); undecodable images: zeros and a reason."""
     pixels = torch.zeros(batch.num_rows, 3, encoder.side, encoder.side, dtype=torch.uint8)
     reasons: dict[int, dict[str, object]] = {}
     for row, data in enumerate(batch["bytes"].to_pylist()):

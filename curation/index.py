@@ -7,6 +7,7 @@ index below some 10^5 rows a part, and has no knob to get wrong (measured: DECIS
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import faiss
 import numpy as np
@@ -33,7 +34,7 @@ def search(queries: Floats, base: Iterable[tuple[int, Floats]], k: int) -> tuple
     return best, parts, rows
 
 
-def _merge(k: int, best: Floats, parts: Ints, rows: Ints, *new: NDArray[np.generic]) -> tuple[Floats, Ints, Ints]:
+def _merge(k: int, best: Floats, parts: Ints, rows: Ints, *new: NDArray[Any]) -> tuple[Floats, Ints, Ints]:
     similarity = np.concatenate([best, new[0]], axis=1)
     order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
     merged = [similarity, np.concatenate([parts, new[1]], axis=1), np.concatenate([rows, new[2]], axis=1)]
