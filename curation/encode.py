@@ -24,6 +24,8 @@ def encode_batch(batch: pa.Table, encoder: Encoder, column: str, schema: pa.Sche
         except Reject as reject:
             reasons[row] = {"drop_reason": reject.reason, "error_message": reject.detail}
     vectors = unit(np.asarray(encoder(pixels), np.float32))
+    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()
+    reasons |= {row: {"drop_reason": "not_finite", "error_message": f"{encoder.name} gave no number"} for row in broken}
     vectors[list(reasons)] = 0
     columns: list[Any] = [batch["image_id"].combine_chunks(), vector_array(vectors, schema.field(column).type)]
     return pa.Table.from_arrays([*columns, *records.verdicts(batch.num_rows, reasons)], schema=schema)

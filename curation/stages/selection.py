@@ -108,7 +108,7 @@ def _rows(inputs: Mapping[str, Parts], part: int) -> pa.Table:
     return join(rows, inputs["survivors"].part(part, _SURVIVOR))
 
 
-_SURVIVOR = ["image_id", "sets", "usable", "touches", "touch_similarity", "drop_reason"]
+_SURVIVOR = ["image_id", "sets", "usable", "group_id", "touches", "touch_similarity", "drop_reason"]
 
 
 def sample(neighbors: Parts, plan: SeedPlan, collisions: str) -> dict[str, list[Choice]]:
@@ -207,8 +207,9 @@ def _decide_one(
     why = [*(Choice(name, "as_is", row["image_id"], None, 1.0) for name in holders), *why]
     out = {"image_id": row["image_id"], "cluster": row["cluster"]}
     if not row["usable"]:
-        why_not = {"drop_score": row["touch_similarity"], "drop_cause": row["touches"]}
-        return out | {"drop_reason": "protected_copy"} | why_not
+        if row["touches"] is None:
+            return out | {"drop_reason": "copy", "drop_cause": row["group_id"]}
+        return out | {"drop_reason": "protected_copy", "drop_score": row["touch_similarity"], "drop_cause": row["touches"]}
     if why:
         first = why[0]
         weight = float(len(why)) if cfg.collisions == "keep" else 1.0

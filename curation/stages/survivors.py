@@ -199,6 +199,8 @@ class _Groups:
             score = self.direct.get((name, members[0]), self.strongest[name])
             why = {"drop_score": score, "drop_limit": self.cfg.self_similarity, "drop_cause": members[0]}
             return row | {"drop_reason": "copy"} | why
+        if members[0] != name and not self.as_is.intersection(sets):
+            row["usable"] = False  # it may ask, as a seed; its representative may be chosen
         return row
 
     def _leak(self, name: str, members: list[str], sets: list[str]) -> tuple[float, str] | None:
