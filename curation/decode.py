@@ -11,7 +11,7 @@ import io
 import json
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM", "PCX", "TGA", "SGI", "DDS")  # fmt: skip
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM",
+           "PCX", "TGA", "SGI", "DDS")  # fmt: skip
 """Raster formats that Pillow decodes by itself; its JPEG reader opens MPO too. Never EPS, PS, PDF or WMF."""
 
 _BROKEN = (OSError, ValueError, SyntaxError, MemoryError, RuntimeError, TypeError, KeyError, IndexError, AttributeError,
            OverflowError, EOFError, ZeroDivisionError, NotImplementedError, AssertionError)  # fmt: skip
 _PRIVATE = {"GPSInfo", "MakerNote", "BodySerialNumber", "LensSerialNumber", "CameraOwnerName", "SerialNumber", "ImageUniqueID",
-            "UserComment", "JPEGInterchangeFormat", "JpegIFOffset", "JpegIFByteCount", "XMLPacket", "ImageResources", "InterColorProfile"}  # fmt: skip
+            "UserComment", "JPEGInterchangeFormat", "JpegIFOffset", "JpegIFByteCount", "XMLPacket", "ImageResources",
+            "InterColorProfile"}  # fmt: skip
 
 
 class Reject(Exception):
@@ -39,7 +41,7 @@ class Reject(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about itself. width, height: pixels, upright. exif: JSON without positions, serial numbers, thumbnails."""
+    """What a file says about itself. width, height: upright pixels. exif: JSON without positions, serials, thumbnails."""
 
     format: str
     pixel_mode: str
@@ -91,8 +93,7 @@ def _load(data: bytes, side: int, mode: str) -> NDArray[np.uint8]:
         if image.format in ("JPEG", "MPO"):
             image.draft(mode, (2 * side, 2 * side))
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return np.array(_flat(upright if upright is not None else image, mode))
+        return np.array(_flat(ImageOps.exif_transpose(image), mode))
 
 
 def _flat(image: Image.Image, mode: str) -> Image.Image:
@@ -117,7 +118,7 @@ def _scaled(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _opened(data: bytes, max_pixels: int | None) -> Iterator[Image.Image]:
+def _opened(data: bytes, max_pixels: int | None) -> Generator[Image.Image]:
     """The image, opened but not loaded; whatever goes wrong with it inside becomes a Reject."""
     if not data:
         raise Reject("empty_file", "0 bytes")
@@ -136,7 +137,10 @@ def _opened(data: bytes, max_pixels: int | None) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise _unidentified(data, max_pixels) from error
     except _BROKEN as error:
-        cut = any(word in str(error).lower() for word in ("truncated", "not enough", "end of file", "eof", "incomplete", "broken data"))
+        cut = any(
+            word in str(error).lower()
+            for word in ("truncated", "not enough", "end of file", "eof", "incomplete", "broken data")
+        )
         raise Reject("truncated" if cut else "undecodable", f"{type(error).__name__}: {error}"[:200]) from error
 
 
@@ -163,7 +167,11 @@ def _what(data: bytes) -> str:
 def _exif_json(exif: Image.Exif) -> str | None:
     tags = {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
     named = {ExifTags.TAGS.get(tag, str(tag)): value for tag, value in tags.items()}
-    plain = {name: _plain(value) for name, value in named.items() if name not in _PRIVATE and name not in ("ExifOffset", "Orientation")}
+    plain = {
+        name: _plain(value)
+        for name, value in named.items()
+        if name not in _PRIVATE and name not in ("ExifOffset", "Orientation")
+    }
     plain = {name: value for name, value in plain.items() if value is not None}
     return json.dumps(plain, sort_keys=True, ensure_ascii=False) if plain else None
 

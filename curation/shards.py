@@ -42,9 +42,7 @@ class TarSink:
     def __enter__(self) -> TarSink:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
         if kind is not None:
             self.file.close()
             self.store.discard(self.temporary)

@@ -113,8 +113,7 @@ def thresholds(encoder: Encoder, image_B3SS: Tensor, seed: int = 0) -> dict[str,
     caught, innocent = true_B.quantile(1 - CAUGHT).item(), unrelated.quantile(1 - INNOCENTS).item()
     reference = min(own, max(caught, innocent))
     per_kind = {
-        kind: round((true_B[number :: len(kinds)] >= own).double().mean().item(), 3)
-        for number, kind in enumerate(kinds)
+        kind: round((true_B[number :: len(kinds)] >= own).double().mean().item(), 3) for number, kind in enumerate(kinds)
     }
     return {
         "self_similarity": round(own, 3),
@@ -178,9 +177,7 @@ def finish_copynet(
     return found
 
 
-def finish_transformer(
-    network: VisionTransformer, pictures: Pictures, width: int, power: float, out: Path
-) -> dict[str, Any]:
+def finish_transformer(network: VisionTransformer, pictures: Pictures, width: int, power: float, out: Path) -> dict[str, Any]:
     """Add the projection, fitted on 10,000 training images, and write."""
     network = project_transformer(network, pictures.sample(10_000, seed=0), width, power)
     save_weights(out, network, network.config.side)
@@ -192,9 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Finish a trained network: last layer and thresholds.")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--data", type=Path, action="append", required=True, help="training images; may be repeated")
-    parser.add_argument(
-        "--held-out", type=Path, action="append", default=[], help="images not trained on (copy network)"
-    )
+    parser.add_argument("--held-out", type=Path, action="append", default=[], help="images not trained on (copy network)")
     parser.add_argument("--side", type=int, default=64, help="copy network: pixels it is used at")
     parser.add_argument("--width", type=int, default=256, help="transformer: output width")
     parser.add_argument("--power", type=float, default=0.0, help="0 whitens not at all, 1 fully")

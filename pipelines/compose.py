@@ -10,7 +10,9 @@ from pipelines.catalogue import resolve
 from pipelines.config import Recipe, RecipeError, load_recipe, parse
 
 
-def compose(recipe: Path | None, pool: tuple[str, ...], seeds: tuple[str, ...], protect: tuple[str, ...], changes: tuple[str, ...]) -> Recipe:
+def compose(
+    recipe: Path | None, pool: tuple[str, ...], seeds: tuple[str, ...], protect: tuple[str, ...], changes: tuple[str, ...]
+) -> Recipe:
     """The recipe file, if any, with the pool and sets of the command line added and single values changed.
 
     A seed or protected set that the file names already (`[[seeds]] name = ...`) is the file's. Raises RecipeError.

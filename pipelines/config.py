@@ -141,7 +141,9 @@ def _build(cls: type, values: Mapping[str, Any], where: str) -> Any:
     known = {f.name: f for f in fields(cls) if not f.metadata.get("derived")}
     for key in values:
         if key not in known:
-            raise RecipeError(f"[{where}] has no key {key}{_meant(key, known)}" if where else f"no section [{key}]{_meant(key, known)}")
+            raise RecipeError(
+                f"[{where}] has no key {key}{_meant(key, known)}" if where else f"no section [{key}]{_meant(key, known)}"
+            )
     for name, f in known.items():
         if f.default is MISSING and f.default_factory is MISSING and name not in values:
             raise RecipeError(f"[{where}] needs {name}")

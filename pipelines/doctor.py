@@ -76,7 +76,9 @@ def _devices() -> Iterator[Finding]:
 def _machine() -> Iterator[Finding]:
     cores, memory = len(os.sched_getaffinity(0)), psutil.virtual_memory().available / GIB
     yield Finding("cores", True, str(cores))
-    yield Finding("memory", memory >= LEAST_MEMORY, f"{memory:.1f} GiB free", f"free {LEAST_MEMORY} GiB, or use fewer --workers")
+    yield Finding(
+        "memory", memory >= LEAST_MEMORY, f"{memory:.1f} GiB free", f"free {LEAST_MEMORY} GiB, or use fewer --workers"
+    )
     for name, path in (("disk here", "."), ("temporary folder", tempfile.gettempdir())):
         free = shutil.disk_usage(path).free / GIB
         yield Finding(name, free >= LEAST_DISK and os.access(path, os.W_OK), f"{free:.0f} GiB free in {Path(path).resolve()}",
@@ -108,7 +110,9 @@ def _catalogue() -> Finding:
         entries = listing()
     except ValueError as error:
         return Finding("catalogue", False, str(error), "mend or delete that file")
-    gone = [e.name for e in entries if "://" not in e.path and not any(c in e.path for c in "*?[{") and not Path(e.path).exists()]
+    gone = [
+        e.name for e in entries if "://" not in e.path and not any(c in e.path for c in "*?[{") and not Path(e.path).exists()
+    ]
     return Finding("catalogue", not gone, f"gone: {', '.join(gone)}" if gone else f"{len(entries)} named sets in {home()}",
                    "curate seeds add NAME PATH with the new path")  # fmt: skip
 

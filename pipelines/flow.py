@@ -10,7 +10,18 @@ from typing import Any
 import torch
 
 from curation.stage import CopyEncoder, Encoder, Stage
-from curation.stages import clusters, descriptors, embeddings, images, manifest, neighbors, sanitized, selection, sources, survivors
+from curation.stages import (
+    clusters,
+    descriptors,
+    embeddings,
+    images,
+    manifest,
+    neighbors,
+    sanitized,
+    selection,
+    sources,
+    survivors,
+)
 from embedder.encoder import load_encoder
 from pipelines.config import Recipe, RecipeError
 
@@ -70,7 +81,9 @@ def resolve(recipe: Recipe) -> Recipe:
     own = recipe.survivors
     pair = {name: getattr(own, name) if getattr(own, name) is not None else getattr(card, name) for name in _THRESHOLDS}
     if None in pair.values():
-        raise RecipeError(f"{recipe.descriptors.network} has no calibrated thresholds: name {' and '.join(_THRESHOLDS)} in [survivors]")
+        raise RecipeError(
+            f"{recipe.descriptors.network} has no calibrated thresholds: name {' and '.join(_THRESHOLDS)} in [survivors]"
+        )
     return replace(recipe, survivors=replace(own, **pair))
 
 

@@ -43,7 +43,9 @@ class Bar:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items(), key=lambda r: -r[1]))
         fresh = "found done" if self.total and self.done == self.skipped else f"{time.monotonic() - self.began:.1f} s"
         speed = f", {self.rate:,.0f} rows/s" if self.total and self.done > self.skipped else ""
-        self.console.print(f"{self.name:>12}  {kept:>9,} rows  {fresh}{speed}" + (f"  [dim]dropped {dropped}[/dim]" if dropped else ""))
+        self.console.print(
+            f"{self.name:>12}  {kept:>9,} rows  {fresh}{speed}" + (f"  [dim]dropped {dropped}[/dim]" if dropped else "")
+        )
 
 
 def tally(receipts: Iterable[Receipt]) -> tuple[int, dict[str, int]]:

@@ -168,12 +168,7 @@ class _RunFiles(AbstractFileSystem):
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """One listing for the views' own patterns, which have wildcards in the last name only."""
         folder, _, pattern = str(self._strip_protocol(path)).rpartition("/")
-        if (
-            kwargs.get("detail")
-            or any(c in folder for c in "*?[")
-            or any(c in pattern for c in "[{")
-            or "**" in pattern
-        ):
+        if kwargs.get("detail") or any(c in folder for c in "*?[") or any(c in pattern for c in "[{") or "**" in pattern:
             return super().glob(path, maxdepth=maxdepth, **kwargs)
         try:
             names = [str(name) for name in self.ls(folder, detail=False)]

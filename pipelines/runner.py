@@ -67,11 +67,11 @@ class Worker:
     def run(self, stage: MapStage | WholeStage, cfg: Any, task: Task) -> list[Receipt] | tuple[str, str]:
         """Receipts, or (message, traceback) of what went wrong: exceptions of libraries need not survive a pickle."""
         try:
-            if task.part is None:
+            if isinstance(stage, WholeStage):
                 return self._whole(stage, cfg, task)
             threads(1)
             self._set_up(stage, cfg)
-            return [work.run_part(self.store, stage, cfg, self.tool, task.part, task.made_by)]
+            return [work.run_part(self.store, stage, cfg, self.tool, task.part or 0, task.made_by)]
         except Exception as error:
             return explain(error), traceback.format_exc()
 
@@ -130,8 +130,8 @@ class Cluster:
         gpus = int(ray.cluster_resources().get("GPU", 0))
         self.device = "cuda" if gpus else "cpu"
         self.workers = self.workers or gpus or max(1, int(ray.cluster_resources()["CPU"]) - (0 if self.address else 1))
-        options = {"num_cpus": 1, "num_gpus": min(1.0, gpus / self.workers), "max_restarts": 0}
-        self.actor = ray.remote(**options)(Worker)
+        options: Any = {"num_cpus": 1, "num_gpus": min(1.0, gpus / self.workers), "max_restarts": 0}
+        self.actor: Any = ray.remote(**options)(Worker)
         return self
 
     def _start_private(self) -> None:

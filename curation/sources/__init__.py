@@ -107,7 +107,9 @@ def _read_container(row: dict[str, Any]) -> Iterator[Found]:
     try:
         yield from (tar if row["kind"] == "tar" else parquet).read(row)
     except (OSError, ValueError, pa.ArrowException) as error:
-        yield Found(set=row["set"], key=row["key"], uri=row["uri"], reason="unreadable_archive", detail=str(error).splitlines()[0])
+        yield Found(
+            set=row["set"], key=row["key"], uri=row["uri"], reason="unreadable_archive", detail=str(error).splitlines()[0]
+        )
 
 
 _cursors: dict[tuple[str, str], parquet.Cursor] = {}

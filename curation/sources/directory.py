@@ -6,7 +6,18 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from curation.sources.found import SIDECAR_SUFFIXES, Found, SourceError, describe, filesystem, full_uri, is_image, read_sidecar, stamp, unit
+from curation.sources.found import (
+    SIDECAR_SUFFIXES,
+    Found,
+    SourceError,
+    describe,
+    filesystem,
+    full_uri,
+    is_image,
+    read_sidecar,
+    stamp,
+    unit,
+)
 
 
 def files(fs: Any, root: str) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str]]]:
@@ -52,15 +63,15 @@ def _key(path: str, root: str) -> str:
 def read(row: dict[str, Any]) -> Found:
     """The file of one unit, with its sidecars."""
     fs, path = filesystem(row["uri"])
-    base = {"set": row["set"], "key": row["key"], "uri": row["uri"]}
+    base: dict[str, Any] = {"set": row["set"], "key": row["key"], "uri": row["uri"]}
     try:
         data = fs.cat_file(path)
     except OSError as error:
         return Found(**base, reason="unreadable_file", detail=error.strerror or str(error))
-    extra = {}
+    extra: dict[str, Any] = {}
     for sidecar in row["sidecars"]:
+        suffix = PurePosixPath(sidecar).suffix[1:].lower()
         try:
-            suffix = PurePosixPath(sidecar).suffix[1:].lower()
             extra[suffix] = read_sidecar(suffix, filesystem(sidecar)[0].cat_file(filesystem(sidecar)[1]))
         except OSError as error:
             extra[suffix] = f"<unreadable: {error.strerror}>"

@@ -12,8 +12,20 @@ import fsspec
 from PIL import Image
 
 Image.init()
-IMAGE_SUFFIXES = frozenset(Image.registered_extensions()) - {".eps", ".ps", ".pdf", ".wmf", ".emf", ".mpg", ".mpeg", ".fit", ".fits"}
-SIDECAR_SUFFIXES = frozenset({".txt", ".json", ".cls", ".cls2", ".caption", ".xml", ".yaml", ".yml", ".csv", ".tsv", ".md5", ".id"})
+IMAGE_SUFFIXES = frozenset(Image.registered_extensions()) - {
+    ".eps",
+    ".ps",
+    ".pdf",
+    ".wmf",
+    ".emf",
+    ".mpg",
+    ".mpeg",
+    ".fit",
+    ".fits",
+}
+SIDECAR_SUFFIXES = frozenset(
+    {".txt", ".json", ".cls", ".cls2", ".caption", ".xml", ".yaml", ".yml", ".csv", ".tsv", ".md5", ".id"}
+)
 URL_NAMES = ("url", "URL", "image_url", "original_url")
 CAPTION_NAMES = ("caption", "TEXT", "text", "alt")
 
@@ -58,14 +70,16 @@ def unit(set_name: str, kind: str, uri: str, key: str, **more: Any) -> dict[str,
 
 def stamp(info: Mapping[str, Any]) -> str:
     """What tells that a file has changed: its modification time, or the object store's tag."""
-    return str(next((info[name] for name in ("ETag", "etag", "mtime", "LastModified", "updated", "created") if info.get(name)), ""))
+    return str(
+        next((info[name] for name in ("ETag", "etag", "mtime", "LastModified", "updated", "created") if info.get(name)), "")
+    )
 
 
 def is_image(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def describe(extra: Mapping[str, Any]) -> dict[str, str | None]:
+def describe(extra: Mapping[str, Any]) -> dict[str, Any]:
     """url, caption and sidecars of an image from its sidecar files or columns (suffix or column name -> content)."""
     rest = {name: value for name, value in extra.items() if value is not None}
     inner = rest.get("json")

@@ -44,7 +44,10 @@ def plan(set_name: str, uri: str, key: str, size: int, modified: str, part_rows:
             return [unit(set_name, "parquet", uri, key, error_message=f"no column of image bytes among: {names}", **facts)]
         sizes = [parquet.metadata.row_group(g).num_rows for g in range(parquet.metadata.num_row_groups)]
     edges = _edges(sizes, part_rows)
-    return [unit(set_name, "parquet", uri, key, start=a, stop=b, images=b - a, **facts) for a, b in zip(edges, edges[1:], strict=False)]
+    return [
+        unit(set_name, "parquet", uri, key, start=a, stop=b, images=b - a, **facts)
+        for a, b in zip(edges, edges[1:], strict=False)
+    ]
 
 
 def _edges(sizes: list[int], part_rows: int) -> list[int]:
@@ -90,7 +93,7 @@ def _found(row: dict[str, Any], at: int, column: str, values: dict[str, Any]) ->
     data = value.get("bytes") if inner and value else value
     named = (value or {}).get("path") if inner else None
     key = next((str(values[k]) for k in KEYS if values.get(k) is not None), None) or named or f"{row['key']}-{at}"
-    base = {"set": row["set"], "key": key, "uri": row["uri"], "member": column, "offset": at}
+    base: dict[str, Any] = {"set": row["set"], "key": key, "uri": row["uri"], "member": column, "offset": at}
     if data is None:
         return Found(**base, reason="no_bytes", detail=f"{column} is null")
     return Found(**base, length=len(data), data=data, **describe(values))
@@ -109,9 +112,10 @@ class Cursor:
     def read(self, wanted: list[int]) -> dict[int, bytes | None]:
         """Row number -> bytes. wanted: ascending."""
         name, _, inner = self.column.partition(".")
-        if wanted and wanted[0] <= self.at or not self.rows_started:
+        if (wanted and wanted[0] <= self.at) or not self.rows_started:
             self.rows, self.at = _rows(self.parquet, wanted[0], self.parquet.metadata.num_rows, [name]), wanted[0] - 1
         found: dict[int, bytes | None] = {}
+        values: dict[str, Any] = {}
         for row in wanted:
             while self.at < row:
                 self.at, values = next(self.rows)

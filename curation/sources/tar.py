@@ -163,7 +163,14 @@ def _group(members: list[Member]) -> tuple[dict[str, list[Member]], list[Member]
 
 
 def _found(file: Any, member: Member, sidecars: list[Member], row: dict[str, Any]) -> Found:
-    base = {"set": row["set"], "key": member.key, "uri": row["uri"], "member": member.name, "offset": member.offset, "length": member.size}
+    base: dict[str, Any] = {
+        "set": row["set"],
+        "key": member.key,
+        "uri": row["uri"],
+        "member": member.name,
+        "offset": member.offset,
+        "length": member.size,
+    }
     if member.trouble:
         return Found(**base, reason=member.trouble, detail=f"{member.name or 'header'} at byte {member.start}")
     extra = {side.suffix: read_sidecar(side.suffix, _bytes(file, side)) for side in sidecars}

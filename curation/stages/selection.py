@@ -230,6 +230,4 @@ def _decide_one(
     return out | {"drop_reason": "not_retrieved"}
 
 
-STAGE = WholeStage(
-    name="selection", consumes=("embeddings", "survivors", "clusters", "neighbors"), version=1, fn=select
-)
+STAGE = WholeStage(name="selection", consumes=("embeddings", "survivors", "clusters", "neighbors"), version=1, fn=select)

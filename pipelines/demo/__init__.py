@@ -42,9 +42,13 @@ def play(out: Path, images: int, seed: int, as_json: bool) -> None:
     found = judge(out)
     ended = time.monotonic()
     console.print(summarise(run).text(), "", render(found), "")
-    console.print(f"drawn in {drawn - began:.0f} s, curated in {ended - drawn:.0f} s", NEXT.format(run=run), sep="\n", soft_wrap=True)
+    console.print(
+        f"drawn in {drawn - began:.0f} s, curated in {ended - drawn:.0f} s", NEXT.format(run=run), sep="\n", soft_wrap=True
+    )
     if as_json:
-        print(json.dumps(asdict(found) | {"met": found.met, "draw_s": round(drawn - began, 1), "run_s": round(ended - drawn, 1)}))
+        print(
+            json.dumps(asdict(found) | {"met": found.met, "draw_s": round(drawn - began, 1), "run_s": round(ended - drawn, 1)})
+        )
     if not found.met:
         sys.exit(1)
 

@@ -19,7 +19,9 @@ def hsv(hue: float, saturation: float, value: float) -> Colour:
     return round(r * 255), round(g * 255), round(b * 255)
 
 
-def near(rng: Rng, hue: float, spread: float = 0.04, s: tuple[float, float] = (0.5, 0.9), v: tuple[float, float] = (0.5, 0.95)) -> Colour:
+def near(
+    rng: Rng, hue: float, spread: float = 0.04, s: tuple[float, float] = (0.5, 0.9), v: tuple[float, float] = (0.5, 0.95)
+) -> Colour:
     """A colour of about this hue."""
     return hsv(hue + rng.uniform(-spread, spread), rng.uniform(*s), rng.uniform(*v))
 
@@ -63,14 +65,19 @@ def grid(size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32
     return x, y
 
 
-def disc(draw: ImageDraw.ImageDraw, x: float, y: float, r: float, fill: Colour, outline: Colour | None = None, width: int = 1) -> None:
+def disc(
+    draw: ImageDraw.ImageDraw, x: float, y: float, r: float, fill: Colour, outline: Colour | None = None, width: int = 1
+) -> None:
     draw.ellipse((x - r, y - r, x + r, y + r), fill=fill, outline=outline, width=width)
 
 
 def ridge(rng: Rng, width: int, base: float, height: float, rough: int = 4) -> list[tuple[float, float]]:
     """A hilly line from left to right, (x, y) every few pixels."""
     xs = np.linspace(0, width, 60)
-    ys = sum(height / (i + 1) * np.sin(xs / width * 6.28 * rng.uniform(0.4, 1.2) * (i + 1) + rng.uniform(0, 6.28)) for i in range(rough))
+    ys = sum(
+        height / (i + 1) * np.sin(xs / width * 6.28 * rng.uniform(0.4, 1.2) * (i + 1) + rng.uniform(0, 6.28))
+        for i in range(rough)
+    )
     return [(float(x), float(base + y)) for x, y in zip(xs, np.asarray(ys), strict=True)]
 
 
@@ -83,8 +90,12 @@ def font(pixels: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(max(6, round(pixels)))
 
 
-WORDS = ("river stone garden winter letter window market silver cloud engine forest paper number signal harbour candle "
-         "method result figure sample measure light carbon valley summer bridge record theory animal metal village").split()  # fmt: skip
+WORDS = [
+    "river", "stone", "garden", "winter", "letter", "window", "market", "silver", "cloud", "engine",
+    "forest", "paper", "number", "signal", "harbour", "candle", "method", "result", "figure", "sample",
+    "measure", "light", "carbon", "valley", "summer", "bridge", "record", "theory", "animal", "metal",
+    "village",
+]  # fmt: skip
 
 
 def sentence(rng: Rng, words: int) -> str:

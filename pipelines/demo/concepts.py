@@ -19,8 +19,8 @@ CONCEPTS: dict[str, Painter] = {
         scenes.landscape, scenes.night_city, scenes.sea, scenes.forest, scenes.desert, scenes.animal, scenes.fish_tank,
         scenes.planets, scenes.flowers, scenes.clock, scenes.dice,
         patterns.brick, patterns.wood, patterns.marble, patterns.leopard, patterns.zebra, patterns.tartan, patterns.bubbles,
-        patterns.stained_glass, patterns.mandelbrot, patterns.julia, patterns.bare_tree, patterns.sierpinski, patterns.snowflake,
-        patterns.circuit,
+        patterns.stained_glass, patterns.mandelbrot, patterns.julia, patterns.bare_tree, patterns.sierpinski,
+        patterns.snowflake, patterns.circuit,
         figures.bar_chart, figures.line_chart, figures.scatter, figures.pie_chart, figures.document, figures.terminal,
         figures.road_sign, figures.street_map, figures.flag,
     )

@@ -72,7 +72,9 @@ def caption(rng: Rng, image: Image.Image) -> Image.Image:
     out = image.copy()
     size = image.height * rng.uniform(0.06, 0.12)
     at = (image.width * rng.uniform(0.02, 0.3), image.height * rng.uniform(0.05, 0.85))
-    ImageDraw.Draw(out).text(at, sentence(rng, 2), fill=any_colour(rng, (0, 1), (0.8, 1)), font=font(size), stroke_width=1, stroke_fill="black")
+    ImageDraw.Draw(out).text(
+        at, sentence(rng, 2), fill=any_colour(rng, (0, 1), (0.8, 1)), font=font(size), stroke_width=1, stroke_fill="black"
+    )
     return out
 
 
@@ -91,7 +93,9 @@ def border(rng: Rng, image: Image.Image) -> Image.Image:
     return ImageOps.expand(image, max(2, round(min(image.size) * rng.uniform(0.02, 0.06))), any_colour(rng, (0, 0.3), (0, 1)))
 
 
-EDITS: dict[str, Edit] = {e.__name__: e for e in (jpeg, resize, crop, mirror, rotate, grey, tone, blur, sharpen, caption, watermark, border)}
+EDITS: dict[str, Edit] = {
+    e.__name__: e for e in (jpeg, resize, crop, mirror, rotate, grey, tone, blur, sharpen, caption, watermark, border)
+}
 """Edit by name."""
 
 

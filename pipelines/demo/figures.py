@@ -16,7 +16,12 @@ def _axes(rng: Rng, size: Size) -> tuple[Image.Image, ImageDraw.ImageDraw, tuple
     """Paper, axes with ticks, and the box (left, top, right, bottom) to plot in."""
     w, h = size
     image, draw = canvas(size, any_colour(rng, (0, 0.08), (0.93, 1)))
-    left, top, right, bottom = w * rng.uniform(0.08, 0.18), h * rng.uniform(0.05, 0.18), w * rng.uniform(0.86, 0.97), h * rng.uniform(0.8, 0.92)
+    left, top, right, bottom = (
+        w * rng.uniform(0.08, 0.18),
+        h * rng.uniform(0.05, 0.18),
+        w * rng.uniform(0.86, 0.97),
+        h * rng.uniform(0.8, 0.92),
+    )
     for y in np.linspace(top, bottom, int(rng.integers(4, 9))):
         draw.line([(left, y), (right, y)], fill=(215, 215, 220))
     draw.line([(left, top), (left, bottom), (right, bottom)], fill=(40, 40, 40), width=2)
@@ -32,7 +37,9 @@ def bar_chart(rng: Rng, size: Size) -> Image.Image:
     step = (right - left) / bars
     for k in range(bars):
         height = (bottom - top) * rng.uniform(0.08, 1)
-        draw.rectangle((left + (k + 0.15) * step, bottom - height, left + (k + 0.85) * step, bottom), fill=colours[k % len(colours)])
+        draw.rectangle(
+            (left + (k + 0.15) * step, bottom - height, left + (k + 0.85) * step, bottom), fill=colours[k % len(colours)]
+        )
     return image
 
 
@@ -44,7 +51,11 @@ def line_chart(rng: Rng, size: Size) -> Image.Image:
         ys = np.cumsum(rng.normal(rng.uniform(-0.4, 0.4), 1, n))
         ys = (ys - ys.min()) / (np.ptp(ys) + 1e-6) * rng.uniform(0.4, 1)
         xs = np.linspace(left, right, n)
-        draw.line([(float(x), float(bottom - y * (bottom - top))) for x, y in zip(xs, ys, strict=True)], fill=any_colour(rng, (0.6, 1), (0.3, 0.9)), width=int(rng.integers(2, 5)))
+        draw.line(
+            [(float(x), float(bottom - y * (bottom - top))) for x, y in zip(xs, ys, strict=True)],
+            fill=any_colour(rng, (0.6, 1), (0.3, 0.9)),
+            width=int(rng.integers(2, 5)),
+        )
     return image
 
 
@@ -65,9 +76,21 @@ def pie_chart(rng: Rng, size: Size) -> Image.Image:
     """A disc cut in coloured slices."""
     w, h = size
     image, draw = canvas(size, any_colour(rng, (0, 0.1), (0.9, 1)))
-    x, y, r, at = w * rng.uniform(0.35, 0.65), h * rng.uniform(0.42, 0.58), min(size) * rng.uniform(0.28, 0.45), rng.uniform(0, 360)
+    x, y, r, at = (
+        w * rng.uniform(0.35, 0.65),
+        h * rng.uniform(0.42, 0.58),
+        min(size) * rng.uniform(0.28, 0.45),
+        rng.uniform(0, 360),
+    )
     for share in rng.dirichlet(np.full(int(rng.integers(3, 9)), 2.0)):
-        draw.pieslice((x - r, y - r, x + r, y + r), at, at + 360 * share, fill=any_colour(rng, (0.5, 0.95), (0.5, 1)), outline="white", width=2)
+        draw.pieslice(
+            (x - r, y - r, x + r, y + r),
+            at,
+            at + 360 * share,
+            fill=any_colour(rng, (0.5, 0.95), (0.5, 1)),
+            outline="white",
+            width=2,
+        )
         at += 360 * share
     if rng.random() < 0.4:
         disc(draw, x, y, r * 0.45, (250, 250, 250))
@@ -111,7 +134,11 @@ def terminal(rng: Rng, size: Size) -> Image.Image:
         indent = int(np.clip(indent + rng.integers(-1, 2), 0, 5))
         x = w * 0.03 + indent * line * 1.3
         for _ in range(int(rng.integers(0, 6))):
-            word = str(rng.choice(["def", "for", "return", "if x:", "= 0", "print(y)", "import", "self.n", "[i]", "lambda", "None", "+ 1"]))
+            word = str(
+                rng.choice(
+                    ["def", "for", "return", "if x:", "= 0", "print(y)", "import", "self.n", "[i]", "lambda", "None", "+ 1"]
+                )
+            )
             draw.text((x, y), word, fill=palette[rng.integers(5)], font=font(line * 0.8))
             x += draw.textlength(word + " ", font=font(line * 0.8))
         y += line * 1.2
@@ -121,14 +148,22 @@ def terminal(rng: Rng, size: Size) -> Image.Image:
 def road_sign(rng: Rng, size: Size) -> Image.Image:
     """A traffic sign on a pole."""
     w, h = size
-    image = tint(noise(rng, size, 3), [near(rng, 0.57, 0.05, (0.1, 0.5), (0.6, 0.9)), near(rng, 0.55, 0.05, (0.05, 0.3), (0.85, 1))])
+    image = tint(
+        noise(rng, size, 3), [near(rng, 0.57, 0.05, (0.1, 0.5), (0.6, 0.9)), near(rng, 0.55, 0.05, (0.05, 0.3), (0.85, 1))]
+    )
     draw = ImageDraw.Draw(image)
     x, y, r = w * rng.uniform(0.35, 0.65), h * rng.uniform(0.32, 0.5), min(size) * rng.uniform(0.24, 0.36)
     draw.rectangle((x - r * 0.07, y, x + r * 0.07, h), fill=(120, 122, 125))
     sides, turn = [(3, -1.57), (8, 0.39), (4, 0), (40, 0)][rng.integers(4)]
     red, white = near(rng, 0.0, 0.015, (0.85, 1), (0.75, 0.95)), (248, 248, 245)
     for k, colour in ((1.0, red), (0.78, white if rng.random() < 0.7 else near(rng, 0.14, 0.02, (0.8, 1), (0.9, 1)))):
-        draw.polygon([(x + k * r * math.cos(turn + 6.283 * i / sides), y + k * r * math.sin(turn + 6.283 * i / sides)) for i in range(sides)], fill=colour)
+        draw.polygon(
+            [
+                (x + k * r * math.cos(turn + 6.283 * i / sides), y + k * r * math.sin(turn + 6.283 * i / sides))
+                for i in range(sides)
+            ],
+            fill=colour,
+        )
     draw.text((x, y), str(rng.integers(10, 130)), fill=(20, 20, 20), font=font(r * 0.65), anchor="mm")
     return image
 
@@ -140,7 +175,13 @@ def street_map(rng: Rng, size: Size) -> Image.Image:
     for hue, count in ((0.3, int(rng.integers(1, 5))), (0.56, int(rng.integers(0, 3)))):
         for _ in range(count):
             x, y, r = rng.uniform(0, w), rng.uniform(0, h), min(size) * rng.uniform(0.1, 0.3)
-            draw.polygon([(x + r * rng.uniform(0.6, 1.2) * math.cos(a), y + r * rng.uniform(0.6, 1.2) * math.sin(a)) for a in np.linspace(0, 5.6, 9)], fill=near(rng, hue, 0.02, (0.25, 0.4), (0.8, 0.92)))
+            draw.polygon(
+                [
+                    (x + r * rng.uniform(0.6, 1.2) * math.cos(a), y + r * rng.uniform(0.6, 1.2) * math.sin(a))
+                    for a in np.linspace(0, 5.6, 9)
+                ],
+                fill=near(rng, hue, 0.02, (0.25, 0.4), (0.8, 0.92)),
+            )
     tilt = rng.uniform(-0.5, 0.5)
     for _ in range(int(rng.integers(10, 24))):
         a, x, y = tilt + rng.choice([0, 1.57]) + rng.normal(0, 0.07), rng.uniform(0, w), rng.uniform(0, h)

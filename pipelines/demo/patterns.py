@@ -52,7 +52,9 @@ def marble(rng: Rng, size: Size) -> Image.Image:
 
 def leopard(rng: Rng, size: Size) -> Image.Image:
     """Spotted fur."""
-    ground = tint(noise(rng, size, 4), [near(rng, 0.1, 0.02, (0.5, 0.7), (0.65, 0.8)), near(rng, 0.11, 0.02, (0.3, 0.5), (0.85, 0.98))])
+    ground = tint(
+        noise(rng, size, 4), [near(rng, 0.1, 0.02, (0.5, 0.7), (0.65, 0.8)), near(rng, 0.11, 0.02, (0.3, 0.5), (0.85, 0.98))]
+    )
     draw, step = ImageDraw.Draw(ground), min(size) / rng.uniform(6, 12)
     for gy in np.arange(0, size[1] + step, step):
         for gx in np.arange(0, size[0] + step, step):
@@ -149,24 +151,57 @@ def bare_tree(rng: Rng, size: Size) -> Image.Image:
     """A branching tree without leaves."""
     image, draw = canvas(size, any_colour(rng, (0.05, 0.5), (0.75, 1)))
     spread, bark = rng.uniform(0.3, 0.7), near(rng, 0.06, 0.03, (0.3, 0.7), (0.1, 0.35))
-    _branch(draw, rng, size[0] * rng.uniform(0.3, 0.7), size[1], -1.57 + rng.uniform(-0.15, 0.15), size[1] * rng.uniform(0.2, 0.3), 9, spread, bark)
+    _branch(
+        draw,
+        rng,
+        size[0] * rng.uniform(0.3, 0.7),
+        size[1],
+        -1.57 + rng.uniform(-0.15, 0.15),
+        size[1] * rng.uniform(0.2, 0.3),
+        9,
+        spread,
+        bark,
+    )
     return image
 
 
-def _branch(draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, a: float, length: float, level: int, spread: float, bark: tuple[int, int, int]) -> None:
+def _branch(
+    draw: ImageDraw.ImageDraw,
+    rng: Rng,
+    x: float,
+    y: float,
+    a: float,
+    length: float,
+    level: int,
+    spread: float,
+    bark: tuple[int, int, int],
+) -> None:
     x2, y2 = x + length * math.cos(a), y + length * math.sin(a)
     draw.line([(x, y), (x2, y2)], fill=bark, width=max(1, level))
     for side in (-1, 1) if level > 1 else ():
         turn = side * spread * rng.uniform(0.6, 1.4)
-        _branch(draw, rng, x2, y2, a + turn, length * rng.uniform(0.68, 0.84), level - 1 if level < 7 else level - 2, spread, bark)
+        _branch(
+            draw, rng, x2, y2, a + turn, length * rng.uniform(0.68, 0.84), level - 1 if level < 7 else level - 2, spread, bark
+        )
 
 
 def sierpinski(rng: Rng, size: Size) -> Image.Image:
     """Triangles within triangles."""
     image, draw = canvas(size, any_colour(rng, (0.3, 0.9), (0.08, 0.35)))
-    hue, corners = rng.random(), [(rng.uniform(0, 0.3), rng.uniform(0.7, 1)), (rng.uniform(0.7, 1), rng.uniform(0.7, 1)), (rng.uniform(0.3, 0.7), rng.uniform(0, 0.3))]
+    hue, corners = (
+        rng.random(),
+        [
+            (rng.uniform(0, 0.3), rng.uniform(0.7, 1)),
+            (rng.uniform(0.7, 1), rng.uniform(0.7, 1)),
+            (rng.uniform(0.3, 0.7), rng.uniform(0, 0.3)),
+        ],
+    )
     turn = rng.integers(4)
-    points = [(p[0] * size[0], p[1] * size[1]) for p in corners] if turn % 2 else [(p[0] * size[0], (1 - p[1]) * size[1]) for p in corners]
+    points = (
+        [(p[0] * size[0], p[1] * size[1]) for p in corners]
+        if turn % 2
+        else [(p[0] * size[0], (1 - p[1]) * size[1]) for p in corners]
+    )
     triangles = [points]
     for level in range(int(rng.integers(4, 6))):
         triangles = [t for one in triangles for t in _three(one)]
@@ -194,7 +229,11 @@ def snowflake(rng: Rng, size: Size) -> Image.Image:
                 bx, by = x + at * r * math.cos(a), y + at * r * math.sin(a)
                 for side in (-1, 1):
                     b = a + side * 1.0472
-                    draw.line([(bx, by), (bx + r * length * math.cos(b), by + r * length * math.sin(b))], fill=(240, 248, 255), width=2)
+                    draw.line(
+                        [(bx, by), (bx + r * length * math.cos(b), by + r * length * math.sin(b))],
+                        fill=(240, 248, 255),
+                        width=2,
+                    )
     return image
 
 

@@ -61,8 +61,14 @@ def sea(rng: Rng, size: Size) -> Image.Image:
         draw.arc((x - r, y - r / 3, x + r, y + r / 3), 200, 340, fill=(200, 225, 240), width=2)
     for _ in range(int(rng.integers(1, 5))):
         x, y, s = rng.uniform(0, w), rng.uniform(horizon, h * 0.95), h * rng.uniform(0.06, 0.2)
-        draw.polygon([(x - s, y - s / 3), (x + s, y - s / 3), (x + s * 0.6, y), (x - s * 0.6, y)], fill=near(rng, 0.03, 0.05, (0.6, 0.9), (0.3, 0.6)))
-        draw.polygon([(x, y - s / 3), (x, y - 2 * s), (x + s * rng.choice([-0.9, 0.9]), y - s / 2)], fill=any_colour(rng, (0, 0.4), (0.85, 1)))
+        draw.polygon(
+            [(x - s, y - s / 3), (x + s, y - s / 3), (x + s * 0.6, y), (x - s * 0.6, y)],
+            fill=near(rng, 0.03, 0.05, (0.6, 0.9), (0.3, 0.6)),
+        )
+        draw.polygon(
+            [(x, y - s / 3), (x, y - 2 * s), (x + s * rng.choice([-0.9, 0.9]), y - s / 2)],
+            fill=any_colour(rng, (0, 0.4), (0.85, 1)),
+        )
     return image
 
 
@@ -76,7 +82,14 @@ def forest(rng: Rng, size: Size) -> Image.Image:
         for _ in range(int(rng.integers(5, 12))):
             x, y, s = rng.uniform(-10, w + 10), h * (0.55 + 0.15 * row + rng.uniform(-0.05, 0.05)), h * rng.uniform(0.2, 0.5)
             for k in range(3):
-                draw.polygon([(x, y - s + k * s / 4), (x - s * (0.1 + 0.06 * k), y - s / 3 + k * s / 6), (x + s * (0.1 + 0.06 * k), y - s / 3 + k * s / 6)], fill=colour)
+                draw.polygon(
+                    [
+                        (x, y - s + k * s / 4),
+                        (x - s * (0.1 + 0.06 * k), y - s / 3 + k * s / 6),
+                        (x + s * (0.1 + 0.06 * k), y - s / 3 + k * s / 6),
+                    ],
+                    fill=colour,
+                )
     return image
 
 
@@ -92,7 +105,11 @@ def desert(rng: Rng, size: Size) -> Image.Image:
         green, t = near(rng, 0.33, 0.05, (0.5, 0.8), (0.3, 0.55)), max(3, int(s / 6))
         draw.line([(x, y), (x, y - s)], fill=green, width=t)
         for side in (-1, 1):
-            draw.line([(x, y - s * 0.4), (x + side * s / 3, y - s * 0.4), (x + side * s / 3, y - s * rng.uniform(0.6, 0.9))], fill=green, width=t)
+            draw.line(
+                [(x, y - s * 0.4), (x + side * s / 3, y - s * 0.4), (x + side * s / 3, y - s * rng.uniform(0.6, 0.9))],
+                fill=green,
+                width=t,
+            )
     return image
 
 
@@ -106,7 +123,14 @@ def animal(rng: Rng, size: Size) -> Image.Image:
         if rng.random() < 0.5:
             disc(draw, x + side * r * 0.75, y - r * 0.8, r * rng.uniform(0.3, 0.5), shade(fur, 0.8))
         else:
-            draw.polygon([(x + side * r * 0.3, y - r * 0.7), (x + side * r, y - r * 0.4), (x + side * r * 0.8, y - r * rng.uniform(1.3, 1.8))], fill=shade(fur, 0.8))
+            draw.polygon(
+                [
+                    (x + side * r * 0.3, y - r * 0.7),
+                    (x + side * r, y - r * 0.4),
+                    (x + side * r * 0.8, y - r * rng.uniform(1.3, 1.8)),
+                ],
+                fill=shade(fur, 0.8),
+            )
     disc(draw, x, y, r, fur)
     for side in (-1, 1):
         disc(draw, x + side * r * 0.38, y - r * 0.15, r * 0.2, (255, 255, 255))
@@ -155,7 +179,9 @@ def planets(rng: Rng, size: Size) -> Image.Image:
 def flowers(rng: Rng, size: Size) -> Image.Image:
     """Large blossoms on leaf green."""
     w, h = size
-    image = tint(noise(rng, size, 5), [near(rng, 0.33, 0.03, (0.6, 0.9), (0.2, 0.35)), near(rng, 0.28, 0.03, (0.5, 0.8), (0.5, 0.7))])
+    image = tint(
+        noise(rng, size, 5), [near(rng, 0.33, 0.03, (0.6, 0.9), (0.2, 0.35)), near(rng, 0.28, 0.03, (0.5, 0.8), (0.5, 0.7))]
+    )
     draw = ImageDraw.Draw(image)
     hue, petals = rng.choice([0.95, 0.0, 0.12, 0.8, 0.88]), int(rng.integers(5, 10))
     for _ in range(int(rng.integers(3, 10))):
@@ -173,10 +199,25 @@ def clock(rng: Rng, size: Size) -> Image.Image:
     w, h = size
     image, draw = canvas(size, any_colour(rng, (0.1, 0.6), (0.3, 0.8)))
     x, y, r = w * rng.uniform(0.4, 0.6), h * rng.uniform(0.4, 0.6), min(size) * rng.uniform(0.3, 0.46)
-    disc(draw, x, y, r, any_colour(rng, (0, 0.15), (0.88, 1)), any_colour(rng, (0.2, 0.9), (0.1, 0.5)), int(r * rng.uniform(0.06, 0.16)))
+    disc(
+        draw,
+        x,
+        y,
+        r,
+        any_colour(rng, (0, 0.15), (0.88, 1)),
+        any_colour(rng, (0.2, 0.9), (0.1, 0.5)),
+        int(r * rng.uniform(0.06, 0.16)),
+    )
     for k in range(12):
         a, near_rim = 6.283 * k / 12, rng.uniform(0.72, 0.76)
-        draw.line([(x + r * near_rim * math.cos(a), y + r * near_rim * math.sin(a)), (x + r * 0.84 * math.cos(a), y + r * 0.84 * math.sin(a))], fill=(20, 20, 20), width=4)
+        draw.line(
+            [
+                (x + r * near_rim * math.cos(a), y + r * near_rim * math.sin(a)),
+                (x + r * 0.84 * math.cos(a), y + r * 0.84 * math.sin(a)),
+            ],
+            fill=(20, 20, 20),
+            width=4,
+        )
     for length, thick in ((0.45, 7), (0.68, 4)):
         a = rng.uniform(0, 6.283)
         draw.line([(x, y), (x + r * length * math.cos(a), y + r * length * math.sin(a))], fill=(20, 20, 30), width=thick)
@@ -186,7 +227,7 @@ def clock(rng: Rng, size: Size) -> Image.Image:
 def dice(rng: Rng, size: Size) -> Image.Image:
     """Dice on a table."""
     w, h = size
-    image, draw = canvas(size, near(rng, rng.choice([0.38, 0.0, 0.62]), 0.03, (0.6, 0.9), (0.25, 0.5)))
+    image, _ = canvas(size, near(rng, rng.choice([0.38, 0.0, 0.62]), 0.03, (0.6, 0.9), (0.25, 0.5)))
     body = any_colour(rng, (0, 0.9), (0.85, 1)) if rng.random() < 0.3 else (245, 243, 238)
     for _ in range(int(rng.integers(2, 7))):
         s = min(size) * rng.uniform(0.16, 0.34)

@@ -32,7 +32,12 @@ class Score:
             ("removed as copies, rightly (precision)", f"{self.copy_precision:.1%}", ">= 99%", self.copy_precision >= 0.99),
             ("copies of the protected set left in", str(self.protected_left), "0", self.protected_left == 0),
             ("hostile files with their reason", f"{self.hostile:.1%}", "100%", self.hostile == 1),
-            ("retrieved images of the seed's concept", f"{self.retrieval_precision:.1%}", ">= 80%", self.retrieval_precision >= 0.8),
+            (
+                "retrieved images of the seed's concept",
+                f"{self.retrieval_precision:.1%}",
+                ">= 80%",
+                self.retrieval_precision >= 0.8,
+            ),
         ]
 
     @property
@@ -79,7 +84,11 @@ def _copies(known: Rows, ids: dict[str, dict[str, Any]], fate: dict[str, dict[st
     planted = [row for row in known if row["kind"] == "edited_copy" and row["sha256"][:32] in fate]
     of_family = {row["family"]: row["sha256"][:32] for row in known if row["kind"] == "original"}
     tied = sum(_tied(fate, row["sha256"][:32], of_family[row["family"]]) for row in planted)
-    dropped = [(name, row["drop_cause"]) for name, row in fate.items() if row["drop_reason"] in ("copy", "near_exact_duplicate") and name in ids]
+    dropped = [
+        (name, row["drop_cause"])
+        for name, row in fate.items()
+        if row["drop_reason"] in ("copy", "near_exact_duplicate") and name in ids
+    ]
     right = sum(cause in ids and ids[name]["family"] == ids[cause]["family"] for name, cause in dropped)
     return tied / max(1, len(planted)), right / max(1, len(dropped))
 
@@ -87,7 +96,9 @@ def _copies(known: Rows, ids: dict[str, dict[str, Any]], fate: dict[str, dict[st
 def _tied(fate: dict[str, dict[str, Any]], copy: str, original: str) -> bool:
     """Whether both are in one group, followed through near-exact duplicates."""
     a, b = (_root(fate, name) for name in (copy, original))
-    return a == b or (a in fate and b in fate and fate[a].get("group_id") is not None and fate[a].get("group_id") == fate[b].get("group_id"))
+    return a == b or (
+        a in fate and b in fate and fate[a].get("group_id") is not None and fate[a].get("group_id") == fate[b].get("group_id")
+    )
 
 
 def _root(fate: dict[str, dict[str, Any]], name: str) -> str:
@@ -107,7 +118,14 @@ def _hostile(known: Rows, images: Rows, fate: dict[str, dict[str, Any]]) -> tupl
     reasons = {(row["uri"], row["member"]): row["drop_reason"] or later.get(row["image_id"]) for row in images}
     broken, misses = [row for row in known if row["kind"] == "broken"], []
     for row in broken:
-        got = next((r for (uri, member), r in reasons.items() if uri.endswith("/" + row["container"]) and member in (row["member"], None)), "no row")
+        got = next(
+            (
+                r
+                for (uri, member), r in reasons.items()
+                if uri.endswith("/" + row["container"]) and member in (row["member"], None)
+            ),
+            "no row",
+        )
         if got != row["expected"]:
             misses.append(f"{row['container']} {row['member'] or ''}: {got}, not {row['expected']}")
     return 1 - len(misses) / max(1, len(broken)), misses

@@ -27,7 +27,20 @@ SEED_SETS = {
 """Seed set -> its concepts; the other concepts are distractors that nobody asked for."""
 
 SEEDS_EACH, PROTECTED_EACH = 8, 5  # seed images per concept; protected images per protected concept
-PROTECTED = ("landscape", "sea", "flowers", "brick", "zebra", "tartan", "bar_chart", "circuit", "animal", "clock", "planets", "dice")
+PROTECTED = (
+    "landscape",
+    "sea",
+    "flowers",
+    "brick",
+    "zebra",
+    "tartan",
+    "bar_chart",
+    "circuit",
+    "animal",
+    "clock",
+    "planets",
+    "dice",
+)
 FORMATS = (("jpg", "JPEG"), ("jpg", "JPEG"), ("jpg", "JPEG"), ("png", "PNG"), ("webp", "WEBP"), ("gif", "GIF"), ("bmp", "BMP"))
 
 
@@ -97,8 +110,8 @@ def _again(originals: list[Item], seed: int) -> list[Item]:
     """Byte-identical files under other names."""
     rng = np.random.default_rng([seed, 4])
     chosen = [originals[i] for i in rng.choice(len(originals), len(originals) // 20, replace=False)]
-    return [replace(item, name=f"IMG_{n:05d}.{item.name.split('.')[1].upper()}", kind="exact_duplicate", expected="exact_duplicate")
-            for n, item in enumerate(chosen)]  # fmt: skip
+    twin = {"kind": "exact_duplicate", "expected": "exact_duplicate"}
+    return [replace(item, name=f"IMG_{n:05d}.{item.name.split('.')[1].upper()}", **twin) for n, item in enumerate(chosen)]
 
 
 def _protected(seed: int) -> tuple[dict[str, bytes], list[Item]]:
@@ -127,7 +140,16 @@ def _write_pool(root: Path, items: list[Item], seed: int) -> list[dict[str, obje
     """Spread the items over a folder tree, three tars and two Parquet files; rows of the truth."""
     root.mkdir(parents=True, exist_ok=True)
     rng, places = np.random.default_rng([seed, 5]), defaultdict[str, list[Item]](list)
-    homes = ["photos", "photos/Été 2019", "photos/a/b c", "crawl-00000.tar", "crawl-00001.tar", "crawl-00002.tar", "listing.parquet", "thumbs.parquet"]
+    homes = [
+        "photos",
+        "photos/Été 2019",
+        "photos/a/b c",
+        "crawl-00000.tar",
+        "crawl-00001.tar",
+        "crawl-00002.tar",
+        "listing.parquet",
+        "thumbs.parquet",
+    ]
     for item in items:
         places["photos" if item.kind in ("broken", "odd") else str(rng.choice(homes))].append(item)
     truth = []
@@ -159,7 +181,11 @@ def _write_tar(root: Path, place: str, items: list[Item]) -> list[dict[str, obje
         for n, item in enumerate(items):
             name = f"{n:06d}.{item.name.rsplit('.', 1)[1].lower()}"
             _add(tar, name, item.data)
-            _add(tar, f"{n:06d}.json", json.dumps({"url": f"https://pictures.example/{item.name}", "caption": f"a {item.concept}"}).encode())
+            _add(
+                tar,
+                f"{n:06d}.json",
+                json.dumps({"url": f"https://pictures.example/{item.name}", "caption": f"a {item.concept}"}).encode(),
+            )
             rows.append(_row(item, place, name))
     return rows
 
@@ -173,7 +199,9 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def _write_parquet(root: Path, place: str, items: list[Item]) -> list[dict[str, object]]:
     keys = [f"row-{n:05d}" for n in range(len(items))]
     if place == "listing.parquet":
-        images: pa.Array = pa.array([{"bytes": i.data, "path": i.name} for i in items], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+        images: pa.Array = pa.array(
+            [{"bytes": i.data, "path": i.name} for i in items], pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        )
         table = pa.table({"__key__": keys, "image": images})
     else:
         table = pa.table({"key": keys, "jpg": pa.array([i.data for i in items], pa.binary())})
@@ -193,7 +221,7 @@ def _write_traps(root: Path, seed: int) -> list[dict[str, object]]:
     whole = _write_tar(root, "cut.tar", items)
     data = (root / "cut.tar").read_bytes()
     (root / "cut.tar").write_bytes(data[: data.rindex(items[-1].data) + len(items[-1].data) // 2])
-    rows += whole[:-1] + [whole[-1] | {"kind": "broken", "expected": "truncated_archive", "concept": None}]
+    rows += [*whole[:-1], whole[-1] | {"kind": "broken", "expected": "truncated_archive", "concept": None}]
     pq.write_table(pa.table({"name": ["a", "b"], "size": [1, 2]}), root / "wrong.parquet")
     return [*rows, _row(Item("wrong", b"", None, "broken", "wrong", expected="no_image_column"), "wrong.parquet", None)]
 
@@ -204,5 +232,8 @@ def _write_seeds(root: Path, seed: int) -> pa.Table:
     for name, concepts in SEED_SETS.items():
         files = {f"{c}-{n}.jpg": as_bytes(draw(c, _number(seed, 700_000 + n))) for c in concepts for n in range(SEEDS_EACH)}
         _write_folder(root / name, files)
-        rows += [{"sha256": hashlib.sha256(data).hexdigest(), "seed_set": name, "concept": file.rsplit("-", 1)[0]} for file, data in files.items()]
+        rows += [
+            {"sha256": hashlib.sha256(data).hexdigest(), "seed_set": name, "concept": file.rsplit("-", 1)[0]}
+            for file, data in files.items()
+        ]
     return pa.Table.from_pylist(rows)

@@ -74,16 +74,22 @@ def by_stream(folder: Path, out: Path, checkpoint: Path | None = None) -> None:
 
         context = ray.data.DataContext.get_current()
         if checkpoint:
-            context.checkpoint_config = CheckpointConfig(id_column="id", checkpoint_path=str(checkpoint), delete_checkpoint_on_success=False)
+            context.checkpoint_config = CheckpointConfig(
+                id_column="id", checkpoint_path=str(checkpoint), delete_checkpoint_on_success=False
+            )
         rows = ray.data.read_parquet(str(folder))
-        rows.map_batches(Screen, batch_format="pyarrow", batch_size=64, compute=ray.data.ActorPoolStrategy(size=2)).write_parquet(str(out))
+        rows.map_batches(
+            Screen, batch_format="pyarrow", batch_size=64, compute=ray.data.ActorPoolStrategy(size=2)
+        ).write_parquet(str(out))
 
 
 def seconds(way: str, folder: Path, out: Path, checkpoint: Path | None) -> tuple[float, int]:
     """Wall time of one way in a fresh process, and the rows that it left."""
     command = [sys.executable, "-m", "tests.bench.bench_engine", "--way", way, "--pool", str(folder), "--out", str(out)]
     began = time.monotonic()
-    subprocess.run([*command, *(["--checkpoint", str(checkpoint)] if checkpoint else [])], check=True, capture_output=True, timeout=600)
+    subprocess.run(
+        [*command, *(["--checkpoint", str(checkpoint)] if checkpoint else [])], check=True, capture_output=True, timeout=600
+    )
     return time.monotonic() - began, sum(pq.read_metadata(p).num_rows for p in out.glob("*.parquet"))
 
 
@@ -106,7 +112,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
-        by_parts(options.pool, options.out) if options.way == "parts" else by_stream(options.pool, options.out, options.checkpoint)
+        by_parts(options.pool, options.out) if options.way == "parts" else by_stream(
+            options.pool, options.out, options.checkpoint
+        )
         return
     with tempfile.TemporaryDirectory() as scratch:
         print(json.dumps(compare(Path(scratch), options.pool, options.images, options.rounds)))
@@ -128,7 +136,6 @@ def compare(root: Path, pool: Path, images: int, rounds: int) -> dict[str, objec
     best = {f"{way}_s": round(min(times), 1) for way, times in found.items()}
     ratio = round(min(found["stream"]) / min(found["parts"]), 2)
     return {"images": images, **best, "again_over_finished_s": round(again, 1), "stream_vs_parts": ratio, "rows": rows}
-
 
 
 if __name__ == "__main__":

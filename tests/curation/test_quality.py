@@ -39,9 +39,7 @@ def test_contrast():
 def test_sharpness():
     assert quality.sharpness(FLAT) == quality.sharpness(RAMP) == 0  # a ramp has no second derivative
     assert quality.sharpness(BOARD) == pytest.approx(4 * 255)
-    assert quality.sharpness(grey(picture(0))) > 4 * quality.sharpness(
-        grey(picture(0).filter(ImageFilter.GaussianBlur(6)))
-    )
+    assert quality.sharpness(grey(picture(0))) > 4 * quality.sharpness(grey(picture(0).filter(ImageFilter.GaussianBlur(6))))
 
 
 def test_thumbnail_averages_areas():

@@ -74,9 +74,7 @@ def test_false_pairs_leave_out_an_image_and_its_own_edit() -> None:
 
 def test_every_kind_of_edit_changes_the_picture() -> None:
     image = draw_pictures(6, 48)
-    plain = edited(
-        image, SINGLE_EDITS["jpeg"].__class__(side=32, area=(1, 1), flip=0, colour=0, grey=0), 32, seed=0
-    ).float()
+    plain = edited(image, SINGLE_EDITS["jpeg"].__class__(side=32, area=(1, 1), flip=0, colour=0, grey=0), 32, seed=0).float()
     for kind, cfg in SINGLE_EDITS.items():
         changed = edited(image, cfg, 32, seed=0)
         assert changed.shape == (6, 3, 32, 32), kind

@@ -28,9 +28,7 @@ from embedder.pictures import Pictures
 from embedder.teacher import fit_teacher
 from embedder.vit import VitConfig
 
-COPY = replace(
-    DEFAULTS["copy"], augment=replace(EDITS, side=32), batch=16, finish_side=0, ramp=0.0, warmup=0.01, minutes=1.0
-)
+COPY = replace(DEFAULTS["copy"], augment=replace(EDITS, side=32), batch=16, finish_side=0, ramp=0.0, warmup=0.01, minutes=1.0)
 VIT = TrainConfig(
     network="vit",
     augment=replace(GENTLE, side=32),

@@ -122,9 +122,7 @@ def damaged(kind: str, path: Path) -> None:
         save_file(good, path, metadata={KEY: json.dumps({k: v for k, v in card.items() if k != "side"})})
 
 
-@pytest.mark.parametrize(
-    "kind", ["noise", "cut", "no description", "not json", "missing tensor", "other network", "no side"]
-)
+@pytest.mark.parametrize("kind", ["noise", "cut", "no description", "not json", "missing tensor", "other network", "no side"])
 def test_a_bad_file_is_one_clear_error(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.safetensors"
     damaged(kind, path)

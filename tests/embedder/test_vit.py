@@ -15,9 +15,7 @@ def small(**changes: object) -> VisionTransformer:
 def parameters(variant: str, patch: int, side: int) -> int:
     """Parameters of a size, counted without allocating it."""
     with torch.device("meta"):
-        return sum(
-            p.numel() for p in VisionTransformer(VitConfig(variant=variant, patch=patch, side=side)).parameters()
-        )
+        return sum(p.numel() for p in VisionTransformer(VitConfig(variant=variant, patch=patch, side=side)).parameters())
 
 
 def test_sizes_match_the_published_checkpoints() -> None:
@@ -31,9 +29,7 @@ def test_sizes_match_the_published_checkpoints() -> None:
 def test_keys_are_the_official_ones() -> None:
     names = set(small(registers=4).state_dict())
     block = {"norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "ls1.gamma", "ls2.gamma"}
-    block |= {
-        f"{part}.{kind}" for part in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2") for kind in ("weight", "bias")
-    }
+    block |= {f"{part}.{kind}" for part in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2") for kind in ("weight", "bias")}
     outside = {"cls_token", "pos_embed", "mask_token", "register_tokens", "norm.weight", "norm.bias"}
     outside |= {"patch_embed.proj.weight", "patch_embed.proj.bias"}
     assert names == outside | {f"blocks.{i}.{key}" for i in (0, 1) for key in block}

@@ -21,7 +21,16 @@ class World:
 
     @property
     def options(self) -> list[str]:
-        return ["--pool", str(self.pool), "--seeds", str(self.seeds), "--protect", str(self.protected), "--set", "pool.part_rows=20"]
+        return [
+            "--pool",
+            str(self.pool),
+            "--seeds",
+            str(self.seeds),
+            "--protect",
+            str(self.protected),
+            "--set",
+            "pool.part_rows=20",
+        ]
 
 
 @pytest.fixture(scope="session")

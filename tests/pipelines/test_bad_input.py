@@ -83,7 +83,7 @@ def hostile_files() -> dict[str, tuple[bytes, str | None]]:
     frames = [p(n).convert("P") for n in (70, 71)]
     clear = p(72).convert("P")
     clear.info["transparency"] = 3
-    deep = Image.fromarray((__import__("numpy").asarray(p(73).convert("L")).astype("uint16") * 257))
+    deep = Image.fromarray(__import__("numpy").asarray(p(73).convert("L")).astype("uint16") * 257)
     return {
         "zero.jpg": (b"", "empty_file"),
         "cut.jpg": (tiny.photo(60)[:900], "truncated"),
@@ -107,22 +107,30 @@ def test_every_hostile_file_has_its_row(tmp_path: Path, seeds: Path) -> None:
     pool.mkdir()
     for name, (data, _) in hostile_files().items():
         (pool / name).write_bytes(data)
-    tiny.make_tar(pool / "evil.tar", {"../evil.jpg": tiny.photo(80), "/etc/evil.jpg": tiny.photo(81), "good.jpg": tiny.photo(82)})
+    tiny.make_tar(
+        pool / "evil.tar", {"../evil.jpg": tiny.photo(80), "/etc/evil.jpg": tiny.photo(81), "good.jpg": tiny.photo(82)}
+    )
     tiny.make_tar(tmp_path / "whole.tar", {f"{n}.jpg": tiny.photo(n) for n in range(90, 94)})
     (pool / "cut.tar").write_bytes((tmp_path / "whole.tar").read_bytes()[:-14_000])
     pq.write_table(pa.table({"name": ["a"], "size": [3]}), pool / "wrong.parquet")
     run = str(tmp_path / "run")
     done = tiny.curate("run", "--pool", pool, "--seeds", seeds, "--out", run)
     assert done.returncode == 0, done.stderr
-    why = {row["uri"].rsplit("/", 1)[-1]: row["drop_reason"] for row in query(run, "select * from dropped").to_pylist() if row["uri"]}
+    why = {
+        row["uri"].rsplit("/", 1)[-1]: row["drop_reason"]
+        for row in query(run, "select * from dropped").to_pylist()
+        if row["uri"]
+    }
     for name, (_, reason) in hostile_files().items():
-        assert why.get(name) == (reason or why.get(name) and "not_retrieved"), name
+        assert why.get(name) == (reason or (why.get(name) and "not_retrieved")), name
     images = query(run, "select uri, member, drop_reason, error_message from images").to_pylist()
     names = {row["member"]: row["drop_reason"] for row in images if row["uri"].endswith("evil.tar")}
     assert names == {"../evil.jpg": "unsafe_name", "/etc/evil.jpg": "unsafe_name", "good.jpg": None}
     cut = [row["drop_reason"] for row in images if row["uri"].endswith("cut.tar")]
-    assert cut.count("truncated_archive") == 1 and cut.count(None) >= 1
+    assert cut.count("truncated_archive") == 1
+    assert cut.count(None) >= 1
     (wrong,) = [row for row in images if row["uri"].endswith("wrong.parquet")]
-    assert wrong["drop_reason"] == "no_image_column" and "name, size" in wrong["error_message"]
+    assert wrong["drop_reason"] == "no_image_column"
+    assert "name, size" in wrong["error_message"]
     upright = query(run, "select width, height from images where key = 'rotated'").to_pylist()
     assert upright == [{"width": 60, "height": 120}]

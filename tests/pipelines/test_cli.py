@@ -59,7 +59,9 @@ def test_reports_and_checks(world: World, capsys: pytest.CaptureFixture[str]) ->
         (["demo", "--out", "FULL"], "is not empty"),
     ],
 )
-def test_errors_are_one_line(arguments: list[str], said: str, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(
+    arguments: list[str], said: str, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("")
     places = {"RUN": str(world.run), "FULL": str(tmp_path)}
     assert call(*[places.get(a, a) for a in arguments]) == 1

@@ -93,9 +93,7 @@ def sound_rows() -> Rows:
         _chosen("t", None, ("food", "as_is", t, 1.0)),
     ]
     by_id = {name_id(name): _image(name) for name in NAMES}
-    manifest = [
-        by_id[c["image_id"]] | c | {"shard": "00000.tar", "shard_key": f"{n:08d}"} for n, c in enumerate(chosen)
-    ]
+    manifest = [by_id[c["image_id"]] | c | {"shard": "00000.tar", "shard_key": f"{n:08d}"} for n, c in enumerate(chosen)]
     measured = {"entropy": 7.0, "contrast": 50.0, "sharpness": 9.0, "pca_hash": "00ff", "nsfw": 0.1, "faces": 0}
     groups = {"a": ("a", 2), "c": ("a", 2), "d": ("v", 2), "v": ("v", 2)}
     survivors = [
@@ -148,9 +146,7 @@ def stored_schema(noun: str) -> pa.Schema:
     return made[noun](DIM) if noun in made else getattr(records, noun.upper())
 
 
-def write_run(
-    folder: str, rows: Rows, recipe: str = "[survivors]\nreference_similarity = 0.45\n", parts: int = 2
-) -> str:
+def write_run(folder: str, rows: Rows, recipe: str = "[survivors]\nreference_similarity = 0.45\n", parts: int = 2) -> str:
     """Write `rows` as a run folder, up to two parts to every noun; nouns left out are not there."""
     store = Store(folder)
     for noun, listed in rows.items():
@@ -281,9 +277,7 @@ def test_reading_statements_run(run: str, sql: str) -> None:
         "-- nothing",
     ],
 )
-def test_writing_and_outside_files_are_refused(
-    run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str
-) -> None:
+def test_writing_and_outside_files_are_refused(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
     table_of_the_caller = pa.table({"x": [1]})  # DuckDB would find it by its name
     assert table_of_the_caller.num_rows
     monkeypatch.chdir(tmp_path)
@@ -396,9 +390,7 @@ def test_nothing_above_the_run_is_seen(run: str) -> None:
 
 def test_nulls_are_counted_beside_vectors(tmp_path: Path) -> None:
     """DuckDB 2.0.0 misjudges `is null` on plain text with one value and nulls: the views must not let it."""
-    rows = [
-        {"image_id": str(n), "embedding": [0.5] * DIM, "drop_reason": None if n % 7 else "odd"} for n in range(5000)
-    ]
+    rows = [{"image_id": str(n), "embedding": [0.5] * DIM, "drop_reason": None if n % 7 else "odd"} for n in range(5000)]
     run = write_run(str(tmp_path), {"embeddings": rows})
     kept = queries.query(run, "select count(*) as n from embeddings where drop_reason is null")
     assert kept["n"].to_pylist() == [sum(1 for row in rows if row["drop_reason"] is None)]

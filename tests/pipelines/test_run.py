@@ -71,7 +71,7 @@ def test_killed_at_random_instants_the_result_is_the_same(world: World, tmp_path
     out, chance = tmp_path / "killed", random.Random(7)
     for _ in range(3):
         process = start(world, out)
-        wait_until(lambda: (out / "sources").exists() or process.poll() is not None)
+        wait_until(lambda process=process: (out / "sources").exists() or process.poll() is not None)
         time.sleep(chance.uniform(0.0, 5.0))
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -77,12 +77,12 @@ def test_a_worker_that_dies_is_replaced(cluster: Cluster, folder: Path) -> None:
 
 
 def test_a_part_that_kills_every_worker_stops_the_run(cluster: Cluster, folder: Path) -> None:
-    with pytest.raises(RunError, match="squares part 2: 3 workers died"):
+    with pytest.raises(RunError, match=r"squares part 2: 3 workers died"):
         list(cluster.run(SQUARES, Config(str(folder), deaths=99), TASKS))
 
 
 def test_an_error_comes_back_as_one_line_and_a_traceback(cluster: Cluster, folder: Path) -> None:
-    with pytest.raises(RunError, match="^squares: three is refused$") as caught:
+    with pytest.raises(RunError, match=r"^squares: three is refused$") as caught:
         list(cluster.run(SQUARES, Config(str(folder), deaths=-1), TASKS))
     assert "in square" in caught.value.trace
 

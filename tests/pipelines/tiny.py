@@ -20,8 +20,8 @@ SIDE = 96
 def picture(seed: int, side: int = SIDE) -> Image.Image:
     """A picture like no other: coloured patches at three scales."""
     rng = np.random.default_rng(seed)
-    layers = [Image.fromarray(rng.integers(0, 256, (n, n, 3), np.uint8)).resize((side, side), resample)
-              for n, resample in ((3, Image.Resampling.BICUBIC), (8, Image.Resampling.NEAREST), (24, Image.Resampling.BILINEAR))]  # fmt: skip
+    scales = ((3, Image.Resampling.BICUBIC), (8, Image.Resampling.NEAREST), (24, Image.Resampling.BILINEAR))
+    layers = [Image.fromarray(rng.integers(0, 256, (n, n, 3), np.uint8)).resize((side, side), how) for n, how in scales]
     return Image.blend(Image.blend(layers[0], layers[1], 0.4), layers[2], 0.25)
 
 

@@ -34,9 +34,7 @@ def test_shards_of_three_in_the_order_of_the_pool(store):
     parts = run(list_selected, store, ["selection", "images"], CFG)
     assert [n for n, _ in parts] == [0, 1, 2]
     assert all(table.schema == records.MANIFEST for _, table in parts)
-    assert [t["image_id"].to_pylist() for _, t in parts] == [
-        [name(n) for n in i] for i in ((0, 1, 2), (3, 5, 6), (7, 8))
-    ]
+    assert [t["image_id"].to_pylist() for _, t in parts] == [[name(n) for n in i] for i in ((0, 1, 2), (3, 5, 6), (7, 8))]
     assert [t["shard_key"].to_pylist() for _, t in parts][1:] == [["000010000", "000010001", "000010002"],
                                                                  ["000020000", "000020001"]]  # fmt: skip
     assert [set(t["shard"].to_pylist()) for _, t in parts] == [{"00000.tar"}, {"00001.tar"}, {"00002.tar"}]
@@ -66,9 +64,7 @@ def test_shard_size_has_limits(images):
 
 
 def packed(data: bytes | None, **facts) -> dict:
-    row = image_row(
-        1, sha256=hashlib.sha256(b"pixels").hexdigest(), key="a/b", shard="00000.tar", shard_key="000000007"
-    )
+    row = image_row(1, sha256=hashlib.sha256(b"pixels").hexdigest(), key="a/b", shard="00000.tar", shard_key="000000007")
     row = {k: v for k, v in (row | facts).items() if k != "sets"}
     batch = pa.Table.from_pylist([row], schema=records.MANIFEST).append_column("bytes", pa.array([data], pa.binary()))
     (out,) = pack(batch, None, CFG).to_pylist()

@@ -19,8 +19,8 @@ def selected(store: Store, cfg: SelectionConfig, images: dict[int, dict], hits: 
     """images: id -> sets, usable, cluster, similarity. hits: seed set -> seed -> nearest pool images."""
     names = list(images)
     for part, some in enumerate((names[: len(names) // 2], names[len(names) // 2 :])):
-        facts = [{"image_id": name(n), "sets": POOL, "usable": True, "touches": None, "cluster": 0, "similarity": 0.5} | images[n]
-                 for n in some]  # fmt: skip
+        usual = {"sets": POOL, "usable": True, "touches": None, "cluster": 0, "similarity": 0.5}
+        facts = [{"image_id": name(n)} | usual | images[n] for n in some]
         put_vectors(store, "embeddings", dict.fromkeys(some, (1, 0)) or {999: (1, 0)}, part)
         put(
             store,
@@ -112,7 +112,12 @@ def test_two_sets_choose_one_image_each_for_itself(store):
 
 def test_as_is(store):
     plans = (SeedPlan(name="a", mode=("as_is",)), SeedPlan(name="b", mode=("sample",), k=1))
-    images = {1: {"sets": ["pool", "seed:a"]}, 2: {"sets": ["seed:a"], "usable": False, "touches": name(9)}, 3: {"sets": ["seed:b"]}, 4: {}}
+    images = {
+        1: {"sets": ["pool", "seed:a"]},
+        2: {"sets": ["seed:a"], "usable": False, "touches": name(9)},
+        3: {"sets": ["seed:b"]},
+        4: {},
+    }
     rows = selected(store, SelectionConfig(seeds=plans), SEEDS | images, {"b": {3: [(1, 0.7)]}})
     assert {n for n, row in rows.items() if "drop_reason" not in row} == {1, 20, 21, 22}
     assert (rows[20]["mode"], rows[20]["similarity"], rows[20]["weight"], "seed_id" in rows[20]) == (
@@ -176,7 +181,10 @@ def test_an_image_that_one_set_capped_may_be_chosen_by_another(store):
 
 
 def test_unusable_images_are_not_drawn_but_unusable_seeds_count(store):
-    unusable = {1: FOUR_AND_TWO[1] | {"usable": False, "touches": name(9)}, 50: FOUR_AND_TWO[50] | {"usable": False, "touches": name(9)}}
+    unusable = {
+        1: FOUR_AND_TWO[1] | {"usable": False, "touches": name(9)},
+        50: FOUR_AND_TWO[50] | {"usable": False, "touches": name(9)},
+    }
     rows = selected(store, clustering(min_hits=4), FOUR_AND_TWO | unusable)
     assert rows[1]["drop_reason"] == rows[50]["drop_reason"] == "protected_copy"
     assert {n for n, row in rows.items() if "drop_reason" not in row} == set(range(2, 11))
