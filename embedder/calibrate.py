@@ -191,12 +191,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", required=True, help="training images; may be repeated")
     parser.add_argument("--held-out", type=Path, action="append", default=[], help="images not trained on (copy network)")
     parser.add_argument("--side", type=int, default=64, help="copy network: pixels it is used at")
+    parser.add_argument("--window", type=float, help="copy network: share of the centre that is looked at as well")
     parser.add_argument("--width", type=int, default=256, help="transformer: output width")
     parser.add_argument("--power", type=float, default=0.0, help="0 whitens not at all, 1 fully")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     network: nn.Module = load_encoder(str(args.weights)).network
     if isinstance(network, CopyNet):
+        network.windows = (1.0, args.window) if args.window else (1.0,)
         seen, held_out = (read_pictures(folders, args.side, enlarge=True) for folders in (args.data, args.held_out))
         print(finish_copynet(network, seen, held_out, args.side, args.power, args.out))
     elif isinstance(network, VisionTransformer):

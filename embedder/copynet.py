@@ -1,7 +1,9 @@
 """The copy-detection network, in SSCD's form: a ResNet trunk, GeM pooling, one linear layer, unit length.
 
 What is special: GeM with a fixed p = 3 in place of the average pool (a learned p diverged for SSCD's authors), and `fc`
-holds the descriptor's projection, so that torchvision-layout SSCD files load without renaming.
+holds the descriptor's projection, so that torchvision-layout SSCD files load without renaming. The small network adds
+up what it sees in the whole picture and in its centre, which makes up for the frames and turns it was trained too
+briefly on.
 Source: arXiv 2202.10261 section 4; RegionGeM and model code of facebookresearch/sscd-copy-detection (MIT).
 
 Letters: B images, C channels, H W pixels, h w positions after the trunk, E descriptor width.
@@ -84,15 +86,27 @@ def gem(x_BChw: Tensor, p: float = 3.0) -> Tensor:
     return x_BChw.clamp(min=1e-6).pow(p).mean((2, 3)).pow(1 / p)
 
 
-class CopyNet(nn.Module):
-    """Images to unit descriptors whose cosine says how likely two images are edits of one another."""
+def centre(image_B3HW: Tensor, share: float) -> Tensor:
+    """Returns the middle `share` of both edges, enlarged to H x W again; all of it for a share of 1."""
+    H, W = image_B3HW.shape[2:]
+    top, left = round(H * (1 - share) / 2), round(W * (1 - share) / 2)
+    if not top and not left:
+        return image_B3HW
+    return functional.interpolate(image_B3HW[:, :, top : H - top, left : W - left], size=(H, W), mode="bilinear")
 
-    def __init__(self, variant: str = "small") -> None:
+
+class CopyNet(nn.Module):
+    """Images to unit descriptors whose cosine says how likely two images are edits of one another.
+
+    windows: the shares of the edges that are looked at; descriptors of several are averaged before their length is taken.
+    """
+
+    def __init__(self, variant: str = "small", windows: tuple[float, ...] = (1.0,)) -> None:
         super().__init__()
         if variant not in VARIANTS:
             raise ValueError(f"unknown copy network {variant!r}; known: {', '.join(VARIANTS)}")
         shape = VARIANTS[variant]
-        self.variant, self.dim = variant, shape.dim
+        self.variant, self.dim, self.windows = variant, shape.dim, windows
         stem = shape.widths[0]
         self.conv1 = nn.Conv2d(3, stem, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
@@ -110,7 +124,8 @@ class CopyNet(nn.Module):
 
     def raw(self, image_B3HW: Tensor) -> Tensor:
         """Returns (B, E) before the division by length; training centres and scales these."""
-        return self.fc(gem(self.trunk(image_B3HW)))
+        pooled = [gem(self.trunk(centre(image_B3HW, share))) for share in self.windows]
+        return self.fc(torch.stack(pooled).mean(0))
 
     def trunk(self, image_B3HW: Tensor) -> Tensor:
         """Returns (B, C, H/32, W/32), non-negative."""

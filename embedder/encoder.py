@@ -96,7 +96,7 @@ def _find(name_or_path: str) -> Path:
 
 def _build(card: dict[str, Any]) -> CopyNet | VisionTransformer:
     if card["network"] == "copy":
-        return CopyNet(card["variant"])
+        return CopyNet(card["variant"], tuple(card["windows"]))
     if card["network"] == "vit":
         return VisionTransformer(VitConfig(**card["vit"]))
     raise ValueError(f"unknown network {card['network']!r}")
@@ -113,7 +113,7 @@ def save_weights(path: Path, network: CopyNet | VisionTransformer, side: int, **
     """Write float16 tensors and the description that `load_encoder` reads. card: further keys, such as thresholds."""
     described: dict[str, Any] = {"name": Path(path).stem, "side": side, "fit": "squash", **card}
     if isinstance(network, CopyNet):
-        described |= {"network": "copy", "variant": network.variant}
+        described |= {"network": "copy", "variant": network.variant, "windows": network.windows}
     else:
         described |= {"network": "vit", "vit": asdict(network.config)}
     tensors = {key: value.contiguous() for key, value in network.state_dict().items()}

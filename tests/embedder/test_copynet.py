@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from embedder.copynet import VARIANTS, CopyNet, gem
+from embedder.copynet import VARIANTS, CopyNet, centre, gem
 
 
 def test_resnet50_has_torchvision_keys_and_size() -> None:
@@ -45,3 +45,19 @@ def test_trunk_is_a_thirty_second_of_the_side() -> None:
 def test_unknown_variant_is_named() -> None:
     with pytest.raises(ValueError, match="unknown copy network 'huge'"):
         CopyNet("huge")
+
+
+def test_centre_cuts_and_enlarges() -> None:
+    image = torch.zeros(1, 3, 8, 8)
+    image[:, :, 2:6, 2:6] = 1
+    assert centre(image, 1.0) is image
+    assert torch.equal(centre(image, 0.5), torch.ones(1, 3, 8, 8))
+
+
+def test_windows_average_before_the_length_is_taken() -> None:
+    torch.manual_seed(0)
+    one, two = CopyNet("small").eval(), CopyNet("small", windows=(1.0, 0.75)).eval()
+    two.load_state_dict(one.state_dict())
+    image = torch.randn(2, 3, 64, 64)
+    expected = (one.raw(image) + one.raw(centre(image, 0.75))) / 2
+    assert torch.allclose(two.raw(image), expected, atol=1e-5)

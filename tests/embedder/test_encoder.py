@@ -103,7 +103,7 @@ def damaged(kind: str, path: Path) -> None:
     """Write a file that is wrong in one way."""
     good, card = (
         CopyNet("small").state_dict(),
-        {"name": "x", "network": "copy", "variant": "small", "side": 96, "fit": "squash"},
+        {"name": "x", "network": "copy", "variant": "small", "windows": [1.0], "side": 96, "fit": "squash"},
     )
     if kind == "noise":
         path.write_bytes(b"\x00" * 100)
