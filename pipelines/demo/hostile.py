@@ -1,4 +1,4 @@
-"""Files that break careless pipelines, each with the reason it has to be dropped for, or with none if it is a good image."""
+"""Files that break careless pipelines, each with the reason it must be dropped for, or with none if it is good."""
 
 from __future__ import annotations
 
@@ -22,10 +22,20 @@ class Odd:
     reason: str | None
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds no pixels."""
-    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+def png_header(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
+    """A PNG that claims a size and holds no pixels. depth: bits a channel; colour: 0 grey, 2 RGB."""
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def vast_png(side: int) -> bytes:
+    """A whole PNG of side x side black pixels in a few kB: a decompression bomb."""
+    image = png_header(side, side, depth=1, colour=0)
+    rows, packer = b"\0" * (1 + (side + 7) // 8), zlib.compressobj(9)
+    body = b"IDAT" + b"".join(packer.compress(rows) for _ in range(side)) + packer.flush()
+    for chunk in (body, b"IEND"):
+        image += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return image
 
 
 def broken(seed: int) -> list[Odd]:
@@ -40,6 +50,7 @@ def broken(seed: int) -> list[Odd]:
         Odd("logo.svg", b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "not_an_image"),
         Odd("random.png", noise, "not_an_image"),
         Odd("bomb.png", png_header(50_000, 50_000), "too_many_pixels"),
+        Odd("vast.png", vast_png(20_000), "too_many_pixels"),
         Odd("banner.png", as_bytes(picture.resize((640, 32)), "PNG"), "bad_aspect"),
         Odd("one-colour.png", as_bytes(flat, "PNG"), "flat"),
     ] + [Odd(f"icon-{n}.png", as_bytes(draw("dice", seed + n).resize((16, 16)), "PNG"), "too_small") for n in range(8)]
