@@ -18,7 +18,7 @@ CONCEPTS: dict[str, Painter] = {
     for painter in (
         scenes.landscape, scenes.night_city, scenes.sea, scenes.forest, scenes.desert, scenes.animal, scenes.fish_tank,
         scenes.planets, scenes.flowers, scenes.clock, scenes.dice,
-        patterns.brick, patterns.wood, patterns.marble, patterns.leopard, patterns.zebra, patterns.tartan, patterns.bubbles,
+        patterns.brick, patterns.wood, patterns.marble, patterns.leopard, patterns.tartan, patterns.bubbles,
         patterns.stained_glass, patterns.mandelbrot, patterns.julia, patterns.bare_tree, patterns.sierpinski,
         patterns.snowflake, patterns.circuit,
         figures.bar_chart, figures.line_chart, figures.scatter, figures.pie_chart, figures.document, figures.terminal,

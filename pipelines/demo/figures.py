@@ -146,26 +146,26 @@ def terminal(rng: Rng, size: Size) -> Image.Image:
 
 
 def road_sign(rng: Rng, size: Size) -> Image.Image:
-    """A traffic sign on a pole."""
-    w, h = size
+    """Traffic signs on poles, before sky or trees."""
+    hue = rng.choice([0.57, 0.33, 0.1])
     image = tint(
-        noise(rng, size, 3), [near(rng, 0.57, 0.05, (0.1, 0.5), (0.6, 0.9)), near(rng, 0.55, 0.05, (0.05, 0.3), (0.85, 1))]
+        noise(rng, size, int(rng.integers(2, 7))),
+        [near(rng, hue, 0.05, (0.1, 0.6), (0.3, 0.7)), near(rng, hue, 0.05, (0.05, 0.3), (0.7, 1))],
     )
-    draw = ImageDraw.Draw(image)
-    x, y, r = w * rng.uniform(0.35, 0.65), h * rng.uniform(0.32, 0.5), min(size) * rng.uniform(0.24, 0.36)
-    draw.rectangle((x - r * 0.07, y, x + r * 0.07, h), fill=(120, 122, 125))
-    sides, turn = [(3, -1.57), (8, 0.39), (4, 0), (40, 0)][rng.integers(4)]
-    red, white = near(rng, 0.0, 0.015, (0.85, 1), (0.75, 0.95)), (248, 248, 245)
-    for k, colour in ((1.0, red), (0.78, white if rng.random() < 0.7 else near(rng, 0.14, 0.02, (0.8, 1), (0.9, 1)))):
-        draw.polygon(
-            [
-                (x + k * r * math.cos(turn + 6.283 * i / sides), y + k * r * math.sin(turn + 6.283 * i / sides))
-                for i in range(sides)
-            ],
-            fill=colour,
-        )
-    draw.text((x, y), str(rng.integers(10, 130)), fill=(20, 20, 20), font=font(r * 0.65), anchor="mm")
+    for _ in range(int(rng.integers(1, 4))):
+        x, y, r = size[0] * rng.uniform(0.15, 0.85), size[1] * rng.uniform(0.2, 0.7), min(size) * rng.uniform(0.12, 0.32)
+        _sign(ImageDraw.Draw(image), rng, x, y, r, size[1])
     return image
+
+
+def _sign(draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, r: float, ground: int) -> None:
+    draw.rectangle((x - r * 0.07, y, x + r * 0.07, ground), fill=(120, 122, 125))
+    sides, turn = [(3, -1.57), (8, 0.39), (4, 0), (40, 0)][rng.integers(4)]
+    white = (248, 248, 245) if rng.random() < 0.7 else near(rng, 0.14, 0.02, (0.8, 1), (0.9, 1))
+    for k, colour in ((1.0, near(rng, 0.0, 0.015, (0.85, 1), (0.75, 0.95))), (0.78, white)):
+        angles = [turn + 6.283 * i / sides for i in range(sides)]
+        draw.polygon([(x + k * r * math.cos(a), y + k * r * math.sin(a)) for a in angles], fill=colour)
+    draw.text((x, y), str(rng.integers(10, 130)), fill=(20, 20, 20), font=font(r * 0.65), anchor="mm")
 
 
 def street_map(rng: Rng, size: Size) -> Image.Image:

@@ -66,15 +66,6 @@ def leopard(rng: Rng, size: Size) -> Image.Image:
     return ground
 
 
-def zebra(rng: Rng, size: Size) -> Image.Image:
-    """Black and white stripes of an animal."""
-    x, y = grid(size)
-    angle, scale = rng.uniform(0, 3.14), rng.uniform(0.1, 0.24)
-    bend = noise(rng, size, int(rng.integers(2, 5)), 2) * rng.uniform(3, 7)
-    waves = np.sin((x * math.cos(angle) + y * math.sin(angle)) * scale + bend)
-    return tint((waves > rng.uniform(-0.2, 0.2)).astype(np.float32), [(25, 22, 22), (240, 236, 228)])
-
-
 def tartan(rng: Rng, size: Size) -> Image.Image:
     """Woven stripes of cloth."""
     sett = rng.uniform(40, 110)

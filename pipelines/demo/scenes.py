@@ -114,30 +114,34 @@ def desert(rng: Rng, size: Size) -> Image.Image:
 
 
 def animal(rng: Rng, size: Size) -> Image.Image:
-    """The face of a cartoon animal."""
-    w, h = size
-    image, draw = canvas(size, any_colour(rng, (0.2, 0.6), (0.75, 1)))
-    x, y, r = w * rng.uniform(0.35, 0.65), h * rng.uniform(0.45, 0.6), min(size) * rng.uniform(0.22, 0.38)
+    """The faces of one to four cartoon animals."""
+    image = tint(noise(rng, size, int(rng.integers(2, 6))), [any_colour(rng, (0.2, 0.7), (0.4, 1)) for _ in range(3)])
+    draw, many = ImageDraw.Draw(image), int(rng.integers(1, 5))
+    for _ in range(many):
+        _face(
+            draw,
+            rng,
+            rng.uniform(0.15, 0.85) * size[0],
+            rng.uniform(0.2, 0.85) * size[1],
+            min(size) * rng.uniform(0.14, 0.4) / many**0.3,
+        )
+    return image
+
+
+def _face(draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, r: float) -> None:
     fur = near(rng, rng.choice([0.07, 0.1, 0.0, 0.6]), 0.03, (0.1, 0.7), (0.4, 0.9))
     for side in (-1, 1):
         if rng.random() < 0.5:
             disc(draw, x + side * r * 0.75, y - r * 0.8, r * rng.uniform(0.3, 0.5), shade(fur, 0.8))
         else:
-            draw.polygon(
-                [
-                    (x + side * r * 0.3, y - r * 0.7),
-                    (x + side * r, y - r * 0.4),
-                    (x + side * r * 0.8, y - r * rng.uniform(1.3, 1.8)),
-                ],
-                fill=shade(fur, 0.8),
-            )
+            tip = (x + side * r * 0.8, y - r * rng.uniform(1.3, 1.8))
+            draw.polygon([(x + side * r * 0.3, y - r * 0.7), (x + side * r, y - r * 0.4), tip], fill=shade(fur, 0.8))
     disc(draw, x, y, r, fur)
     for side in (-1, 1):
         disc(draw, x + side * r * 0.38, y - r * 0.15, r * 0.2, (255, 255, 255))
         disc(draw, x + side * r * 0.38 + r * rng.uniform(-0.08, 0.08), y - r * 0.15, r * 0.1, (20, 20, 20))
     disc(draw, x, y + r * 0.3, r * 0.14, (60, 30, 40))
     draw.arc((x - r * 0.4, y + r * 0.2, x + r * 0.4, y + r * 0.7), 20, 160, fill=(60, 30, 40), width=3)
-    return image
 
 
 def fish_tank(rng: Rng, size: Size) -> Image.Image:

@@ -21,7 +21,7 @@ from pipelines.demo.hostile import broken, unusual
 
 SEED_SETS = {
     "nature": ("landscape", "sea", "forest", "flowers"),
-    "patterns": ("brick", "zebra", "stained_glass", "tartan"),
+    "patterns": ("brick", "leopard", "stained_glass", "tartan"),
     "figures": ("bar_chart", "pie_chart", "street_map", "circuit"),
 }
 """Seed set -> its concepts; the other concepts are distractors that nobody asked for."""
@@ -32,7 +32,7 @@ PROTECTED = (
     "sea",
     "flowers",
     "brick",
-    "zebra",
+    "leopard",
     "tartan",
     "bar_chart",
     "circuit",
