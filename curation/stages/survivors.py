@@ -2,6 +2,7 @@
 
 Source: DINOv2 paper, appendix A.3: pairs above a cosine threshold, connected components, one kept of each; components
 that hold an image of an evaluation set are dropped whole. Two stages: `edges` finds the pairs, `survivors` judges.
+A pair that the descriptors allege is believed if its thumbnails, laid over each other, bear it out.
 
 Differs from the paper: the edges that tie an image to a protected one count between those two only, so that the lower
 reference threshold does not chain the pool together.
@@ -16,15 +17,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
-from curation import records
+from curation import align, records
+from curation.decode import Reject, decode_grey
 from curation.encode import unit
 from curation.graph import block_pairs, components, pairs_above
 from curation.sets import Bools, in_any, in_pool, in_seeds
+from curation.sources import read_bytes
 from curation.stage import WholeStage, derived
 from curation.store import Parts, join, matrix
 
 CHUNK = 65_536  # images compared at once
+BEST_AGREEMENT = 0.9  # pairs that would need more than this to be believed are not looked at
+PAIRS, THUMBS = 4096, 256  # pairs and images looked at at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,9 @@ class SurvivorsConfig:
     """Cosine from which two pool images are copies (0.60 for SSCD in the paper)."""
     reference_similarity: float | None = None
     """Cosine from which an image copies a protected one (0.45 for SSCD in the paper)."""
+    confirm: float = 1.62
+    """Cosine + agreement of the thumbnails (curation/align.py) from which an alleged pair is believed; then pairs from
+    reference_similarity (or confirm - 0.9, if that is more) upward are looked at. 0: the cosine alone decides, as in the paper."""
     k: int = 64
     """Most copies looked at per image."""
     as_is: tuple[str, ...] = derived()
@@ -64,11 +73,51 @@ def find_edges(inputs: Mapping[str, Parts], cfg: SurvivorsConfig) -> Iterator[tu
     for number, (p, q) in enumerate(block_pairs(list(range(len(bunches))))):
         x = _load(inputs, bunches[p], cfg)
         y = x if p == q else _load(inputs, bunches[q], cfg)
-        tables = [_pairs(x, y, x.rivals, y.rivals, cfg.self_similarity, cfg.k, p == q)]
-        tables.append(_pairs(x, y, x.judged, y.protected, cfg.reference_similarity, cfg.k, False))
+        own, reference = _least(cfg)
+        tables = [_pairs(x, y, x.rivals, y.rivals, own, cfg.k, p == q)]
+        tables.append(_pairs(x, y, x.judged, y.protected, reference, cfg.k, False))
         if p != q:
-            tables.append(_pairs(y, x, y.judged, x.protected, cfg.reference_similarity, cfg.k, False))
-        yield number, pa.concat_tables(tables)
+            tables.append(_pairs(y, x, y.judged, x.protected, reference, cfg.k, False))
+        edges = pa.concat_tables(tables)
+        yield number, _confirmed(edges, inputs["images"], cfg.confirm) if cfg.confirm else edges
+
+
+def _least(cfg: SurvivorsConfig) -> tuple[float | None, float | None]:
+    """Cosines from which a pair of rivals, and a pair with a protected image, is looked at."""
+    if not cfg.confirm or cfg.self_similarity is None or cfg.reference_similarity is None:
+        return cfg.self_similarity, cfg.reference_similarity
+    hopeful = max(cfg.reference_similarity, cfg.confirm - BEST_AGREEMENT)
+    return hopeful, hopeful
+
+
+def _confirmed(edges: pa.Table, images: Parts, least: float) -> pa.Table:
+    """The edges whose cosine and agreement of thumbnails come to at least `least`."""
+    ids = pc.unique(pa.chunked_array([*edges["a"].chunks, *edges["b"].chunks], pa.string()))
+    names, thumbs = _thumbnails(images, ids)
+    a, b = (pc.index_in(edges[end], names).to_numpy() for end in ("a", "b"))
+    agreed = [align.agreement(thumbs[a[at : at + PAIRS]], thumbs[b[at : at + PAIRS]]) for at in range(0, len(a), PAIRS)]
+    score = edges["similarity"].to_numpy() + np.concatenate([np.zeros(0, np.float32), *agreed])
+    return edges.filter(pa.array(score >= least))
+
+
+def _thumbnails(images: Parts, ids: pa.Array) -> tuple[pa.Array, torch.Tensor]:
+    """Ids and local contrast (align.local_contrast) of the images among `ids`; one that cannot be read agrees with none."""
+    names: list[str] = []
+    thumbs = [torch.zeros(0, align.SIDE, align.SIDE)]
+    for _, table in images.kept(["image_id", *(f.name for f in records.BYTES_REF)]):
+        rows = table.filter(pc.is_in(table["image_id"], ids))
+        for at in range(0, rows.num_rows, THUMBS):
+            batch = rows.slice(at, THUMBS)
+            names += batch["image_id"].to_pylist()
+            thumbs.append(align.local_contrast(np.stack([_grey(data) for data in read_bytes(batch)])))
+    return pa.array(names, pa.string()), torch.cat(thumbs)
+
+
+def _grey(data: bytes | None) -> np.ndarray:
+    try:
+        return decode_grey(data or b"", 2 * align.SIDE)
+    except Reject:
+        return np.zeros((2 * align.SIDE, 2 * align.SIDE), np.uint8)
 
 
 def _bunches(descriptors: Parts) -> list[list[int]]:
@@ -152,7 +201,7 @@ class _Groups:
             for one, other in ((x, y), (y, x)):
                 if self._is_protected(other):
                     self.touch[one] = max(self.touch.get(one, (-2.0, "")), (similarity, other))
-            if self._is_rival(x) and self._is_rival(y) and similarity >= (self.cfg.self_similarity or 0):
+            if self._is_rival(x) and self._is_rival(y) and (self.cfg.confirm or similarity >= (self.cfg.self_similarity or 0)):
                 ties.append((x, y))
                 self.direct[x, y] = self.direct[y, x] = similarity
                 self.strongest[x] = max(self.strongest.get(x, -2.0), similarity)
@@ -197,7 +246,8 @@ class _Groups:
             return row | {"drop_reason": "protected_set"}
         if members[0] != name and not in_seed:
             score = self.direct.get((name, members[0]), self.strongest[name])
-            why = {"drop_score": score, "drop_limit": self.cfg.self_similarity, "drop_cause": members[0]}
+            limit = self.cfg.reference_similarity if self.cfg.confirm else self.cfg.self_similarity
+            why = {"drop_score": score, "drop_limit": limit, "drop_cause": members[0]}
             return row | {"drop_reason": "copy"} | why
         if members[0] != name and not self.as_is.intersection(sets):
             row["usable"] = False  # it may ask, as a seed; its representative may be chosen

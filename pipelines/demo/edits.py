@@ -32,8 +32,8 @@ def resize(rng: Rng, image: Image.Image) -> Image.Image:
 
 
 def crop(rng: Rng, image: Image.Image) -> Image.Image:
-    """70 to 90% of the area, anywhere."""
-    side = rng.uniform(0.7, 0.9) ** 0.5
+    """75 to 92% of the area, anywhere."""
+    side = rng.uniform(0.75, 0.92) ** 0.5
     w, h = round(image.width * side), round(image.height * side)
     x, y = int(rng.integers(0, image.width - w + 1)), int(rng.integers(0, image.height - h + 1))
     return image.crop((x, y, x + w, y + h))
@@ -89,8 +89,8 @@ def watermark(rng: Rng, image: Image.Image) -> Image.Image:
 
 
 def border(rng: Rng, image: Image.Image) -> Image.Image:
-    """A frame of 2 to 6% of the shorter side."""
-    return ImageOps.expand(image, max(2, round(min(image.size) * rng.uniform(0.02, 0.06))), any_colour(rng, (0, 0.3), (0, 1)))
+    """A frame of 1 to 3% of the shorter side."""
+    return ImageOps.expand(image, max(2, round(min(image.size) * rng.uniform(0.01, 0.03))), any_colour(rng, (0, 0.3), (0, 1)))
 
 
 EDITS: dict[str, Edit] = {

@@ -30,16 +30,17 @@ def _axes(rng: Rng, size: Size) -> tuple[Image.Image, ImageDraw.ImageDraw, tuple
 
 
 def bar_chart(rng: Rng, size: Size) -> Image.Image:
-    """Coloured bars over an axis."""
+    """Coloured bars over an axis, upright or lying."""
     image, draw, (left, top, right, bottom) = _axes(rng, size)
-    bars = int(rng.integers(3, 12))
-    colours = [any_colour(rng) for _ in range(int(rng.integers(1, 4)))]
-    step = (right - left) / bars
+    bars, lying, thick = int(rng.integers(3, 14)), rng.random() < 0.4, rng.uniform(0.15, 0.48)
+    colours = [any_colour(rng) for _ in range(int(rng.integers(1, 5)))]
     for k in range(bars):
-        height = (bottom - top) * rng.uniform(0.08, 1)
-        draw.rectangle(
-            (left + (k + 0.15) * step, bottom - height, left + (k + 0.85) * step, bottom), fill=colours[k % len(colours)]
-        )
+        share, start, stop = rng.uniform(0.05, 1), (k + 0.5 - thick) / bars, (k + 0.5 + thick) / bars
+        if lying:
+            box = (left, top + start * (bottom - top), left + share * (right - left), top + stop * (bottom - top))
+        else:
+            box = (left + start * (right - left), bottom - share * (bottom - top), left + stop * (right - left), bottom)
+        draw.rectangle(box, fill=colours[k % len(colours)])
     return image
 
 
@@ -73,28 +74,23 @@ def scatter(rng: Rng, size: Size) -> Image.Image:
 
 
 def pie_chart(rng: Rng, size: Size) -> Image.Image:
-    """A disc cut in coloured slices."""
-    w, h = size
+    """One or two discs cut in coloured slices."""
     image, draw = canvas(size, any_colour(rng, (0, 0.1), (0.9, 1)))
-    x, y, r, at = (
-        w * rng.uniform(0.35, 0.65),
-        h * rng.uniform(0.42, 0.58),
-        min(size) * rng.uniform(0.28, 0.45),
-        rng.uniform(0, 360),
-    )
+    many = int(rng.integers(1, 3))
+    for n in range(many):
+        x, y = size[0] * (rng.uniform(0.3, 0.7) + n) / many, size[1] * rng.uniform(0.35, 0.65)
+        _pie(draw, rng, x, y, min(size) * rng.uniform(0.22, 0.45) / many**0.4)
+    return image
+
+
+def _pie(draw: ImageDraw.ImageDraw, rng: Rng, x: float, y: float, r: float) -> None:
+    at = rng.uniform(0, 360)
     for share in rng.dirichlet(np.full(int(rng.integers(3, 9)), 2.0)):
-        draw.pieslice(
-            (x - r, y - r, x + r, y + r),
-            at,
-            at + 360 * share,
-            fill=any_colour(rng, (0.5, 0.95), (0.5, 1)),
-            outline="white",
-            width=2,
-        )
+        colour = any_colour(rng, (0.5, 0.95), (0.3, 1))
+        draw.pieslice((x - r, y - r, x + r, y + r), at, at + 360 * share, fill=colour, outline="white", width=2)
         at += 360 * share
     if rng.random() < 0.4:
         disc(draw, x, y, r * 0.45, (250, 250, 250))
-    return image
 
 
 def document(rng: Rng, size: Size) -> Image.Image:

@@ -13,16 +13,18 @@ Size = tuple[int, int]
 
 
 def brick(rng: Rng, size: Size) -> Image.Image:
-    """A brick wall."""
-    image, draw = canvas(size, any_colour(rng, (0, 0.1), (0.6, 0.9)))
-    tall, gap, hue = size[1] / rng.uniform(5, 13), rng.uniform(2, 5), rng.choice([0.02, 0.05, 0.08])
-    wide, base, phase = tall * rng.uniform(1.8, 3), rng.uniform(0.4, 0.75), rng.random()
-    for row in range(-1, int(size[1] / tall) + 2):
-        for column in range(-2, int(size[0] / wide) + 2):
+    """A wall of bricks, weathered, seen from near or far and not quite straight."""
+    image, draw = canvas((size[0] + 80, size[1] + 80), any_colour(rng, (0, 0.1), (0.6, 0.9)))
+    tall, gap, hue = size[1] / rng.uniform(3, 11), rng.uniform(2, 5), rng.choice([0.02, 0.05, 0.08])
+    wide, base, phase = tall * rng.uniform(1.4, 3.4), rng.uniform(0.4, 0.75), rng.random()
+    for row in range(-1, int(image.height / tall) + 2):
+        for column in range(-2, int(image.width / wide) + 2):
             x, y = (column + phase + 0.5 * (row % 2)) * wide, (row + phase) * tall
-            colour = near(rng, hue, 0.02, (0.45, 0.7), (base - 0.12, base + 0.12))
+            colour = near(rng, hue, 0.02, (0.45, 0.7), (base - 0.2, base + 0.2))
             draw.rectangle((x, y, x + wide - gap, y + tall - gap), fill=colour)
-    return image
+    image = image.rotate(rng.uniform(-8, 8), Image.Resampling.BILINEAR).crop((40, 40, size[0] + 40, size[1] + 40))
+    light = (0.45 + 0.75 * noise(rng, size, int(rng.integers(2, 5)), 3))[..., None]
+    return Image.fromarray((np.asarray(image) * light).clip(0, 255).astype(np.uint8))
 
 
 def wood(rng: Rng, size: Size) -> Image.Image:
@@ -67,15 +69,21 @@ def leopard(rng: Rng, size: Size) -> Image.Image:
 
 
 def tartan(rng: Rng, size: Size) -> Image.Image:
-    """Woven stripes of cloth."""
-    sett = rng.uniform(40, 110)
-    base, lines = np.array(any_colour(rng, (0.6, 0.95), (0.25, 0.7)), float), []
-    for _ in range(int(rng.integers(3, 6))):
-        lines.append((rng.random() * sett, rng.uniform(0.06, 0.3) * sett, np.array(any_colour(rng, (0.3, 1), (0.3, 1)), float)))
+    """Woven cloth in folds."""
+    sett = rng.uniform(60, 200)
+    base = np.array(any_colour(rng, (0.6, 0.95), (0.25, 0.7)), float)
+    lines = [
+        (rng.random() * sett, rng.uniform(0.04, 0.3) * sett, np.array(any_colour(rng, (0.3, 1), (0.2, 1)), float))
+        for _ in range(rng.integers(3, 8))
+    ]
     x, y = grid(size)
-    weave = ((x + y) % 4 < 2)[..., None]
+    fold = noise(rng, size, int(rng.integers(2, 4)), 2)
+    turn, x, y = rng.uniform(-0.5, 0.5), x + 45 * fold, y + 30 * noise(rng, size, 2, 2)
+    x, y = x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)
+    weave = ((x.astype(int) + y.astype(int)) % 4 < 2)[..., None]
     warp, weft = (_stripes(axis, sett, base, lines) for axis in (x, y))
-    return Image.fromarray(np.where(weave, 0.65 * warp + 0.35 * weft, 0.35 * warp + 0.65 * weft).astype(np.uint8))
+    cloth = np.where(weave, 0.65 * warp + 0.35 * weft, 0.35 * warp + 0.65 * weft) * (0.5 + 0.8 * fold)[..., None]
+    return Image.fromarray(cloth.clip(0, 255).astype(np.uint8))
 
 
 def _stripes(axis: np.ndarray, sett: float, base: np.ndarray, lines: list[tuple[float, float, np.ndarray]]) -> np.ndarray:
@@ -121,7 +129,9 @@ def julia(rng: Rng, size: Size) -> Image.Image:
     """A Julia set, whole."""
     seeds = [-0.8 + 0.156j, -0.4 + 0.6j, 0.285 + 0.01j, -0.7269 + 0.1889j, -0.123 + 0.745j, -0.75 + 0.11j, 0.355 + 0.355j]
     c = seeds[rng.integers(len(seeds))] + complex(rng.normal(0, 0.02), rng.normal(0, 0.02))
-    return _escape(rng, size, 0j, rng.uniform(1.1, 1.7), c).rotate(float(rng.choice([0, 90, 180])), expand=False)
+    wide = _escape(rng, (size[0] * 2, size[1] * 2), complex(*rng.uniform(-0.4, 0.4, 2)), rng.uniform(1.1, 2.2), c)
+    x, y = size[0] // 2, size[1] // 2
+    return wide.rotate(rng.uniform(0, 360)).crop((x, y, x + size[0], y + size[1]))
 
 
 def _escape(rng: Rng, size: Size, centre: complex, radius: float, c: complex | None) -> Image.Image:
