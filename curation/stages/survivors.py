@@ -41,9 +41,9 @@ class SurvivorsConfig:
     """Cosine from which two pool images are copies (0.60 for SSCD in the paper)."""
     reference_similarity: float | None = None
     """Cosine from which an image copies a protected one (0.45 for SSCD in the paper)."""
-    confirm: float = 1.62
+    confirm: float = 1.63
     """Cosine + agreement of the thumbnails (curation/align.py) from which an alleged pair is believed; then pairs from
-    reference_similarity (or confirm - 0.9, if that is more) upward are looked at. 0: the cosine alone decides, as in the paper."""
+    reference_similarity (or confirm - 0.9, if that is more) upward are looked at. 0: the cosine alone decides."""
     k: int = 64
     """Most copies looked at per image."""
     as_is: tuple[str, ...] = derived()

@@ -21,8 +21,8 @@ from pipelines.demo.hostile import broken, unusual
 
 SEED_SETS = {
     "nature": ("landscape", "sea", "forest", "flowers"),
-    "patterns": ("brick", "leopard", "stained_glass", "tartan"),
-    "figures": ("bar_chart", "pie_chart", "street_map", "circuit"),
+    "patterns": ("brick", "leopard", "tartan"),
+    "figures": ("bar_chart", "pie_chart", "document", "terminal", "circuit"),
 }
 """Seed set -> its concepts; the other concepts are distractors that nobody asked for."""
 
