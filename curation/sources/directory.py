@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,18 +22,36 @@ from curation.sources.found import (
 
 
 def files(fs: Any, root: str) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str]]]:
-    """Every regular file below `root` (path -> info, sorted), and what could not be read: (path, why)."""
+    """Every regular file below `root` (path -> info, sorted), and what could not be read: (path, why).
+
+    Linked folders are followed, each only once. Raises SourceError if `root` itself cannot be read.
+    """
     found: dict[str, dict[str, Any]] = {}
     failed: list[tuple[str, str]] = []
-
-    def note(error: OSError) -> None:
-        failed.append((str(error.filename or root), error.strerror or str(error)))
-
-    for _, _, here in fs.walk(root, detail=True, on_error=note):
-        found |= {info["name"]: info for info in here.values() if info.get("type") != "other"}
-    if not found and any(path.rstrip("/") == root.rstrip("/") for path, _ in failed):
+    waiting, seen = [root], set[str]()
+    while waiting:
+        folder = waiting.pop()
+        try:
+            entries = fs.ls(folder, detail=True)
+        except OSError as error:
+            failed.append((folder, error.strerror or str(error)))
+            continue
+        for info in entries:
+            if info["type"] == "directory" and _once(info, seen):
+                waiting.append(info["name"])
+            elif info["type"] == "file":
+                found[info["name"]] = info
+    if failed and failed[0][0] == root:
         raise SourceError(f"cannot read {root}: {failed[0][1]}")
     return dict(sorted(found.items())), sorted(failed)
+
+
+def _once(info: dict[str, Any], seen: set[str]) -> bool:
+    """Whether a folder is met for the first time; only links can lead to one again."""
+    real = os.path.realpath(info["name"]) if "islink" in info else info["name"]
+    new = real not in seen
+    seen.add(real)
+    return new
 
 
 def plan(set_name: str, fs: Any, root: str, found: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:

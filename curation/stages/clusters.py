@@ -19,7 +19,7 @@ from curation.sets import in_pool, shuffled_order
 from curation.stage import MapStage, WholeStage
 from curation.store import Parts, join, matrix
 
-PER_CENTROID = 256  # rows of the pool that a centroid is fitted on, at most
+PER_CENTROID = 64  # rows of the pool that a centroid is fitted on, at most
 
 
 @dataclass(frozen=True, kw_only=True)

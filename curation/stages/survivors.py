@@ -94,7 +94,7 @@ def _confirmed(edges: pa.Table, images: Parts, least: float) -> pa.Table:
     """The edges whose cosine and agreement of thumbnails come to at least `least`."""
     ids = pc.unique(pa.chunked_array([*edges["a"].chunks, *edges["b"].chunks], pa.string()))
     names, thumbs = _thumbnails(images, ids)
-    a, b = (pc.index_in(edges[end], names).to_numpy() for end in ("a", "b"))
+    a, b = (np.array(pc.index_in(edges[end], names)) for end in ("a", "b"))
     agreed = [align.agreement(thumbs[a[at : at + PAIRS]], thumbs[b[at : at + PAIRS]]) for at in range(0, len(a), PAIRS)]
     score = edges["similarity"].to_numpy() + np.concatenate([np.zeros(0, np.float32), *agreed])
     return edges.filter(pa.array(score >= least))

@@ -12,7 +12,7 @@ from curation.stages.survivors import SurvivorsConfig, find_edges, judge
 from tests.curation.making import POOL, by_id, image_row, name, put, put_vectors, run, turned
 
 SELF, REFERENCE = math.cos(math.radians(10.5)), math.cos(math.radians(20.5))
-CFG = SurvivorsConfig(self_similarity=SELF, reference_similarity=REFERENCE)
+CFG = SurvivorsConfig(confirm=0, self_similarity=SELF, reference_similarity=REFERENCE)
 SEED, PROTECTED = ["seed:s"], ["protect:v"]
 
 
@@ -67,7 +67,7 @@ def test_who_stands_for_a_group(store, first, second, kept):
 
 
 def test_an_as_is_seed_wins_and_stays_whatever_its_size(store):
-    cfg = SurvivorsConfig(self_similarity=SELF, reference_similarity=REFERENCE, as_is=("s",))
+    cfg = SurvivorsConfig(confirm=0, self_similarity=SELF, reference_similarity=REFERENCE, as_is=("s",))
     rows = judged(store, {1: (0, POOL, {"width": 999}), 2: (5, SEED, {"width": 50}), 3: (8, SEED, {})}, cfg)
     assert reasons(rows) == {1: "copy"}
     assert rows[name(1)]["drop_cause"] == name(3)  # the larger of the two seeds
@@ -105,7 +105,7 @@ def test_the_same_bytes_in_the_pool_and_a_protected_set(store):
 
 @pytest.mark.parametrize("as_is", [(), ("s",)])
 def test_seeds_that_touch_a_protected_image_stay_to_ask_but_not_to_be_chosen(store, as_is):
-    cfg = SurvivorsConfig(self_similarity=SELF, reference_similarity=REFERENCE, as_is=as_is)
+    cfg = SurvivorsConfig(confirm=0, self_similarity=SELF, reference_similarity=REFERENCE, as_is=as_is)
     world = {1: (0, SEED, {}), 2: (90, [*SEED, *PROTECTED], {}), 3: (45, SEED, {}), 8: (15, PROTECTED, {})}
     rows = judged(store, world, cfg)
     assert reasons(rows) == {8: "protected_set"}
@@ -116,9 +116,16 @@ def test_thresholds_have_to_come_from_somewhere(store):
     put(store, "images", [image_row(1)], records.IMAGES)
     put_vectors(store, "descriptors", {1: (1, 0)})
     with pytest.raises(ValueError, match="no calibrated thresholds"):
-        run(find_edges, store, ["descriptors", "images"], SurvivorsConfig())
+        run(
+            find_edges,
+            store,
+            ["descriptors", "images"],
+            SurvivorsConfig(
+                confirm=0,
+            ),
+        )
     with pytest.raises(ValueError, match="reference_similarity is a cosine"):
-        SurvivorsConfig(reference_similarity=45)
+        SurvivorsConfig(confirm=0, reference_similarity=45)
 
 
 def test_dropped_descriptors_take_no_part(store):
