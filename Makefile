@@ -22,7 +22,7 @@ test: $(VENV)/.dev ## run the tests, with branch coverage of curation/
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 check: $(VENV)/.dev ## lint, format, types, import layers
-	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/pyright && $(BIN)/lint-imports
+	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/pyright --pythonpath $(BIN)/python && $(BIN)/lint-imports
 
 bench: $(VENV)/.dev ## run the benchmarks that need no data of yours
 	$(BIN)/python -m tests.bench
