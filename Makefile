@@ -19,7 +19,7 @@ demo: $(VENV)/.base ## curate a small pool on this machine and print the result
 	$(BIN)/curate demo
 
 test: $(VENV)/.dev ## run the tests, with branch coverage of curation/
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
 
 check: $(VENV)/.dev ## lint, format, types, import layers
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/pyright --pythonpath $(BIN)/python && $(BIN)/lint-imports
