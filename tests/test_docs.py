@@ -1,4 +1,4 @@
-"""The README names only files, commands and verbs that exist."""
+"""The README names only files, commands and verbs that exist; every shipped recipe loads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from typer.main import get_command
 
 from pipelines.cli import app
+from pipelines.config import load_recipe
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -29,6 +30,11 @@ def test_named_verbs_exist() -> None:
 def test_named_make_verbs_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z-]+)\b", README)) <= targets
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines" / "configs").glob("*.toml")), ids=lambda path: path.name)
+def test_shipped_recipes_load(path: Path) -> None:
+    load_recipe(path)
 
 
 def test_drop_reasons_of_the_readme_are_those_of_the_code() -> None:
