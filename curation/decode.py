@@ -24,11 +24,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000
            "PCX", "TGA", "SGI", "DDS")  # fmt: skip
 """Raster formats that Pillow decodes by itself; its JPEG reader opens MPO too. Never EPS, PS, PDF or WMF."""
 
-_BROKEN = (OSError, ValueError, SyntaxError, MemoryError, RuntimeError, TypeError, KeyError, IndexError, AttributeError,
-           OverflowError, EOFError, ZeroDivisionError, NotImplementedError, AssertionError)  # fmt: skip
-_PRIVATE = {"GPSInfo", "MakerNote", "BodySerialNumber", "LensSerialNumber", "CameraOwnerName", "SerialNumber", "ImageUniqueID",
-            "UserComment", "JPEGInterchangeFormat", "JpegIFOffset", "JpegIFByteCount", "XMLPacket", "ImageResources",
-            "InterColorProfile"}  # fmt: skip
+_PRIVATE = ("GPS", "MakerNote", "Serial", "Owner", "UniqueID", "UserComment", "JPEGInterchangeFormat", "JpegIF", "Thumb",
+            "XMLPacket", "ImageResources", "InterColorProfile")  # fmt: skip
+LONGEST = 8  # times its short edge: a strip that is longer is cut to its centre before "crop" resizes it
 
 
 class Reject(Exception):
@@ -53,7 +51,7 @@ class Header:
 
 
 def read_header(data: bytes, max_pixels: int) -> Header:
-    """The header of encoded bytes, without decoding pixels. Raises Reject."""
+    """The header of encoded bytes. Raises Reject. Pillow decodes a PNG without EXIF here, to look for some after its pixels."""
     with _opened(data, max_pixels) as image:
         exif = image.getexif()
         turned = int(exif.get(ExifTags.Base.Orientation, 1) or 1)
@@ -72,6 +70,7 @@ def decode(data: bytes, side: int, fit: str) -> Any:
     from torch.nn.functional import interpolate
 
     rgb = _load(data, side, "RGB")
+    rgb = _centre(rgb) if fit == "crop" else rgb
     pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None]
     height, width = rgb.shape[:2]
     scale = side / min(height, width)
@@ -80,6 +79,14 @@ def decode(data: bytes, side: int, fit: str) -> Any:
         pixels = interpolate(pixels, size=size, mode="bicubic", antialias=True)
     top, left = (size[0] - side) // 2, (size[1] - side) // 2
     return pixels[0, :, top : top + side, left : left + side].contiguous()
+
+
+def _centre(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) cut to its central LONGEST squares: 1 x 60,000 pixels must not be resized to 224 x 13,440,000."""
+    height, width = rgb.shape[:2]
+    most = LONGEST * min(height, width)
+    top, left = max(0, height - most) // 2, max(0, width - most) // 2
+    return rgb[top : top + most, left : left + most]
 
 
 def decode_grey(data: bytes, side: int) -> NDArray[np.uint8]:
@@ -136,7 +143,9 @@ def _opened(data: bytes, max_pixels: int | None) -> Generator[Image.Image]:
         raise Reject("too_many_pixels", str(error)) from error
     except UnidentifiedImageError as error:
         raise _unidentified(data, max_pixels) from error
-    except _BROKEN as error:
+    except Reject:
+        raise
+    except Exception as error:  # whatever a decoder raises on hostile bytes: struct.error, zlib.error, RecursionError, ...
         cut = any(
             word in str(error).lower()
             for word in ("truncated", "not enough", "end of file", "eof", "incomplete", "broken data")
@@ -170,7 +179,7 @@ def _exif_json(exif: Image.Exif) -> str | None:
     plain = {
         name: _plain(value)
         for name, value in named.items()
-        if name not in _PRIVATE and name not in ("ExifOffset", "Orientation")
+        if name not in ("ExifOffset", "Orientation") and not any(word in name for word in _PRIVATE)
     }
     plain = {name: value for name, value in plain.items() if value is not None}
     return json.dumps(plain, sort_keys=True, ensure_ascii=False) if plain else None

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
 from curation.sources import directory, parquet, tar
-from curation.sources.found import Found, SourceError, filesystem, full_uri, stamp, unit
+from curation.sources.found import Found, SourceError, filesystem, full_uri, one_line, stamp, unit
 
 __all__ = ["Found", "SourceError", "plan", "read_bytes", "read_units"]
 
@@ -25,7 +26,7 @@ SPLIT = 250  # images: containers are split no finer
 
 def plan(source: str, set_name: str) -> list[dict[str, Any]]:
     """The units (rows of records.SOURCES) of a source, sorted by path. Raises SourceError, naming the path."""
-    units = [u for path in _expand(source) for u in _plan_path(path, set_name)]
+    units = _plan_paths(_expand(source), set_name)
     if not units:
         raise SourceError(f"nothing found in {source}")
     return units
@@ -45,16 +46,33 @@ def _expand(source: str) -> list[str]:
     return [source]
 
 
-def _plan_path(source: str, set_name: str) -> list[dict[str, Any]]:
+def _plan_paths(paths: list[str], set_name: str) -> list[dict[str, Any]]:
+    """Directories one by one; the files beside each other that a pattern named together, so that sidecars find their image."""
+    units: list[dict[str, Any]] = []
+    for folder, run in groupby(map(_look, paths), key=lambda one: "" if one[2]["type"] == "directory" else _folder(one[1])):
+        given = list(run)
+        if folder:
+            units += _plan_files(set_name, given[0][0], folder, {path: info for _, path, info in given})
+        else:
+            units += [u for fs, path, _ in given for u in _plan_directory(set_name, fs, path)]
+    return units
+
+
+def _look(source: str) -> tuple[Any, str, dict[str, Any]]:
     try:
         fs, path = filesystem(source)
-        info = fs.info(path)
+        return fs, path, fs.info(path)
     except FileNotFoundError:
         raise SourceError(f"no such file or directory: {source}") from None
     except (OSError, ValueError, ImportError) as error:
-        raise SourceError(f"cannot read {source}: {getattr(error, 'strerror', None) or error}") from error
-    if info["type"] != "directory":
-        return _plan_files(set_name, fs, str(PurePosixPath(path).parent), {path: info})
+        raise SourceError(f"cannot read {source}: {one_line(error)}") from error
+
+
+def _folder(path: str) -> str:
+    return str(PurePosixPath(path).parent)
+
+
+def _plan_directory(set_name: str, fs: Any, path: str) -> list[dict[str, Any]]:
     found, failed = directory.files(fs, path)
     lost = [unit(set_name, "file", full_uri(fs, p), p, error_message=why) for p, why in failed]
     return [*_plan_files(set_name, fs, path, found), *lost]
@@ -80,13 +98,13 @@ def _plan_container(set_name: str, uri: str, key: str, info: dict[str, Any], suf
     try:
         return planner(set_name, uri, key, info["size"], stamp(info), SPLIT)
     except (OSError, ValueError, pa.ArrowException) as error:
-        why = str(getattr(error, "strerror", None) or error).splitlines()[0]
-        return [unit(set_name, kind, uri, key, bytes=info["size"], modified=stamp(info), error_message=why)]
+        facts = {"bytes": info["size"], "modified": stamp(info), "error_message": one_line(error)}
+        return [unit(set_name, kind, uri, key, **facts)]
 
 
 def read_units(units: pa.Table) -> Iterator[Found]:
     """Every file and member of the units, in order; one image in memory at a time."""
-    for row in units.to_pylist():
+    for row in parquet.merged(units.to_pylist()):
         if row["error_message"]:
             yield Found(set=row["set"], key=row["key"], uri=row["uri"], reason=_reason(row), detail=row["error_message"])
         elif row["kind"] == "file":
@@ -107,9 +125,7 @@ def _read_container(row: dict[str, Any]) -> Iterator[Found]:
     try:
         yield from (tar if row["kind"] == "tar" else parquet).read(row)
     except (OSError, ValueError, pa.ArrowException) as error:
-        yield Found(
-            set=row["set"], key=row["key"], uri=row["uri"], reason="unreadable_archive", detail=str(error).splitlines()[0]
-        )
+        yield Found(set=row["set"], key=row["key"], uri=row["uri"], reason="unreadable_archive", detail=one_line(error))
 
 
 _cursors: dict[tuple[str, str], parquet.Cursor] = {}
@@ -120,13 +136,15 @@ def read_bytes(refs: pa.Table) -> list[bytes | None]:
     out: list[bytes | None] = [None] * refs.num_rows
     by_file: dict[tuple[str, str | None], list[tuple[int, int, int]]] = defaultdict(list)
     for at, row in enumerate(refs.select(["uri", "member", "offset", "length"]).to_pylist()):
-        in_parquet = row["uri"].endswith(".parquet") and row["member"]
+        if row["uri"] is None:
+            continue
+        in_parquet = row["uri"].lower().endswith(".parquet") and row["member"]
         by_file[row["uri"], row["member"] if in_parquet else None].append((row["offset"] or 0, row["length"] or 0, at))
     for (uri, column), spans in by_file.items():
         try:
             for at, data in _parquet_rows(uri, column, spans) if column else _ranges(uri, spans):
                 out[at] = data
-        except (OSError, ValueError, StopIteration, pa.ArrowException):
+        except (OSError, ValueError, pa.ArrowException):
             continue
     return out
 

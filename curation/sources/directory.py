@@ -8,6 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from curation.sources.found import (
+    MAX_BYTES,
+    MAX_SIDECAR_BYTES,
     SIDECAR_SUFFIXES,
     Found,
     SourceError,
@@ -15,6 +17,7 @@ from curation.sources.found import (
     filesystem,
     full_uri,
     is_image,
+    one_line,
     read_sidecar,
     stamp,
     unit,
@@ -24,26 +27,39 @@ from curation.sources.found import (
 def files(fs: Any, root: str) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str]]]:
     """Every regular file below `root` (path -> info, sorted), and what could not be read: (path, why).
 
-    Linked folders are followed, each only once. Raises SourceError if `root` itself cannot be read.
+    Links are followed, to a folder only once. Raises SourceError if `root` itself cannot be read.
     """
     found: dict[str, dict[str, Any]] = {}
     failed: list[tuple[str, str]] = []
-    waiting, seen = [root], set[str]()
+    waiting, seen = [root], {os.path.realpath(root)}
     while waiting:
         folder = waiting.pop()
         try:
             entries = fs.ls(folder, detail=True)
         except OSError as error:
-            failed.append((folder, error.strerror or str(error)))
+            failed.append((folder, one_line(error)))
             continue
-        for info in entries:
+        for entry in sorted(entries, key=lambda e: e["name"]):
+            info = _target(fs, entry)
             if info["type"] == "directory" and _once(info, seen):
                 waiting.append(info["name"])
             elif info["type"] == "file":
                 found[info["name"]] = info
+            elif info["type"] == "lost":
+                failed.append((info["name"], "a link that leads nowhere"))
     if failed and failed[0][0] == root:
         raise SourceError(f"cannot read {root}: {failed[0][1]}")
     return dict(sorted(found.items())), sorted(failed)
+
+
+def _target(fs: Any, entry: dict[str, Any]) -> dict[str, Any]:
+    """What a link leads to, under the link's name; any other entry as it is."""
+    if not entry.get("islink"):
+        return entry
+    try:
+        return fs.info(entry["name"]) | {"name": entry["name"]}
+    except OSError:
+        return entry | {"type": "lost"}
 
 
 def _once(info: dict[str, Any], seen: set[str]) -> bool:
@@ -81,17 +97,26 @@ def _key(path: str, root: str) -> str:
 
 def read(row: dict[str, Any]) -> Found:
     """The file of one unit, with its sidecars."""
-    fs, path = filesystem(row["uri"])
     base: dict[str, Any] = {"set": row["set"], "key": row["key"], "uri": row["uri"]}
+    if row["bytes"] > MAX_BYTES:
+        return Found(**base, length=row["bytes"], reason="too_many_bytes", detail=f"{row['bytes']} bytes, limit {MAX_BYTES}")
     try:
-        data = fs.cat_file(path)
+        data = _head(row["uri"], MAX_BYTES)
     except OSError as error:
-        return Found(**base, reason="unreadable_file", detail=error.strerror or str(error))
-    extra: dict[str, Any] = {}
-    for sidecar in row["sidecars"]:
-        suffix = PurePosixPath(sidecar).suffix[1:].lower()
-        try:
-            extra[suffix] = read_sidecar(suffix, filesystem(sidecar)[0].cat_file(filesystem(sidecar)[1]))
-        except OSError as error:
-            extra[suffix] = f"<unreadable: {error.strerror}>"
-    return Found(**base, length=len(data), data=data, **describe(extra))
+        return Found(**base, reason="unreadable_file", detail=one_line(error))
+    extra = {PurePosixPath(path).suffix[1:].lower(): path for path in row["sidecars"]}
+    return Found(**base, length=len(data), data=data, **describe({s: _sidecar(s, path) for s, path in extra.items()}))
+
+
+def _sidecar(suffix: str, uri: str) -> Any:
+    try:
+        return read_sidecar(suffix, _head(uri, MAX_SIDECAR_BYTES + 1))
+    except OSError as error:
+        return f"<unreadable: {one_line(error)}>"
+
+
+def _head(uri: str, most: int) -> bytes:
+    """The file, or its first `most` bytes."""
+    fs, path = filesystem(uri)
+    with fs.open(path, "rb") as file:
+        return file.read(most)

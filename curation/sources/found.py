@@ -26,6 +26,8 @@ IMAGE_SUFFIXES = frozenset(Image.registered_extensions()) - {
 SIDECAR_SUFFIXES = frozenset(
     {".txt", ".json", ".cls", ".cls2", ".caption", ".xml", ".yaml", ".yml", ".csv", ".tsv", ".md5", ".id"}
 )
+MAX_BYTES = 1 << 30  # a file or member above this is not read: it is told of, with the reason too_many_bytes
+MAX_SIDECAR_BYTES = 1 << 20  # a sidecar above this is told of, not kept
 URL_NAMES = ("url", "URL", "image_url", "original_url")
 CAPTION_NAMES = ("caption", "TEXT", "text", "alt")
 
@@ -53,7 +55,10 @@ class Found:
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
-    """The fsspec filesystem of a URI, and the path in it."""
+    """The fsspec filesystem of a URI, and the path in it. An absolute path may hold "::", which is no chain then."""
+    if uri.startswith("/"):
+        fs = fsspec.filesystem("file")
+        return fs, fs._strip_protocol(uri)
     return fsspec.core.url_to_fs(uri)
 
 
@@ -63,9 +68,23 @@ def full_uri(fs: Any, path: str) -> str:
 
 
 def unit(set_name: str, kind: str, uri: str, key: str, **more: Any) -> dict[str, Any]:
-    """One row of records.SOURCES."""
+    """One row of records.SOURCES. A path that is not UTF-8 cannot be stored: it becomes a unit that says so."""
+    if printable(uri) != uri or printable(key) != key:
+        more = {"error_message": "the name is not valid UTF-8"}
+    uri, key = printable(uri), printable(key)
     base = {"start": 0, "stop": 0, "images": 1, "bytes": 0, "modified": "", "sidecars": [], "error_message": None}
     return base | {"set": set_name, "kind": kind, "uri": uri, "key": key} | more
+
+
+def printable(text: str) -> str:
+    """Text that can be stored: lone surrogates (bytes of a name, or escapes in JSON) are written out as \\udcXX."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    return printable(text.splitlines()[0])
 
 
 def stamp(info: Mapping[str, Any]) -> str:
@@ -86,12 +105,29 @@ def describe(extra: Mapping[str, Any]) -> dict[str, Any]:
     facts = rest | (inner if isinstance(inner, dict) else {})
     url = next((str(facts[name]) for name in URL_NAMES if facts.get(name)), None)
     caption = rest.pop("txt", None) or next((str(facts[name]) for name in CAPTION_NAMES if facts.get(name)), None)
-    text = json.dumps(rest, sort_keys=True, ensure_ascii=False, default=str) if rest else None
-    return {"url": url, "caption": caption, "sidecars": text}
+    return {
+        "url": printable(url) if url else None,
+        "caption": printable(str(caption)) if caption else None,
+        "sidecars": _json(rest) if rest else None,
+    }
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    """One JSON object; a number that JSON has no word for is null, a lone surrogate a question mark."""
+    try:
+        text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
+        if "NaN" in text or "Infinity" in text:
+            plain = json.loads(text, parse_constant=lambda _: None)
+            text = json.dumps(plain, sort_keys=True, ensure_ascii=False)
+    except RecursionError:
+        text = json.dumps(dict.fromkeys(sorted(values), "<nested too deep>"))
+    return text.encode("utf-8", "replace").decode()
 
 
 def read_sidecar(suffix: str, data: bytes) -> Any:
-    """The content of a sidecar: parsed JSON, else text; bytes that are not text are counted only."""
+    """The content of a sidecar: parsed JSON, else text; bytes that are too many or not text are counted only."""
+    if len(data) > MAX_SIDECAR_BYTES:
+        return f"<more than {MAX_SIDECAR_BYTES} bytes>"
     try:
         text = data.decode("utf-8").strip()
     except UnicodeDecodeError:
@@ -99,6 +135,6 @@ def read_sidecar(suffix: str, data: bytes) -> Any:
     if suffix == "json":
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return text
     return text

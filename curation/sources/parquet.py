@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +15,8 @@ from curation.sources.found import Found, describe, filesystem, unit
 USUAL = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content", "data")
 KEYS = ("key", "__key__", "uid", "id", "image_id", "file_name", "path")
 BATCH = 64  # rows decoded at once
+FRUGAL: Any = {"buffer_size": 1 << 20, "pre_buffer": False}  # or pyarrow reads the column of a row group whole
+_BROKEN = (OSError, ValueError, OverflowError, ImportError, pa.ArrowException)
 
 
 def bytes_column(schema: pa.Schema) -> str | None:
@@ -27,6 +31,24 @@ def bytes_column(schema: pa.Schema) -> str | None:
                 found[field.name] = f"{field.name}.bytes"
     usual = [found[name] for name in USUAL if name in found]
     return next(iter([*usual, *found.values()]), None)
+
+
+def merged(units: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The units with those that follow each other in one file joined, so that a large row group is decoded once."""
+    last: dict[str, Any] | None = None
+    for row in units:
+        if last and row["kind"] == "parquet" and _place(row) == _place(last) and row["start"] == last["stop"]:
+            last = last | {"stop": row["stop"], "images": last["images"] + row["images"]}
+            continue
+        if last:
+            yield last
+        last = row
+    if last:
+        yield last
+
+
+def _place(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("set", "kind", "uri", "key", "modified", "error_message"))
 
 
 def _binary(kind: pa.DataType) -> bool:
@@ -65,7 +87,7 @@ def read(row: dict[str, Any]) -> Iterator[Found]:
     """The rows of one unit; scalar columns become sidecars."""
     fs, path = filesystem(row["uri"])
     with fs.open(path, "rb") as file:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, **FRUGAL)
         column = str(bytes_column(parquet.schema_arrow))
         plain = [f.name for f in parquet.schema_arrow if not pa.types.is_nested(f.type) and not _binary(f.type)]
         for at, values in _rows(parquet, row["start"], row["stop"], [column.partition(".")[0], *plain]):
@@ -78,13 +100,39 @@ def _rows(parquet: pq.ParquetFile, start: int, stop: int, columns: list[str]) ->
     for group in range(parquet.metadata.num_row_groups):
         rows = parquet.metadata.row_group(group).num_rows
         if first < stop and first + rows > start:
-            at = first
-            for batch in parquet.iter_batches(BATCH, row_groups=[group], columns=columns, use_threads=False):
-                low, high = max(start - at, 0), min(stop - at, batch.num_rows)
-                if low < high:
-                    yield from enumerate(batch.slice(low, high - low).to_pylist(), at + low)
-                at += batch.num_rows
+            yield from _group_rows(parquet, group, first, (start, stop), columns)
         first += rows
+
+
+def _group_rows(
+    parquet: pq.ParquetFile, group: int, first: int, span: tuple[int, int], columns: list[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of one row group that lie in span; `first` is the number of its first row."""
+    for batch in parquet.iter_batches(BATCH, row_groups=[group], columns=columns, use_threads=False):
+        low, high = max(span[0] - first, 0), min(span[1] - first, batch.num_rows)
+        if low < high:
+            part = batch.slice(low, high - low)
+            values = [_values(column) for column in part.columns]
+            for at, row in enumerate(zip(*values, strict=True), first + low):
+                yield at, dict(zip(part.schema.names, row, strict=True))
+        first += batch.num_rows
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Python values; one that has none (text that is not UTF-8, a date out of range) as text as near as can be."""
+    try:
+        return column.to_pylist()
+    except _BROKEN:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except _BROKEN:
+        if pa.types.is_string(scalar.type) or pa.types.is_large_string(scalar.type):
+            return scalar.as_buffer().to_pybytes().decode("utf-8", "replace")
+        return f"<unreadable {scalar.type}>"
 
 
 def _found(row: dict[str, Any], at: int, column: str, values: dict[str, Any]) -> Found:
@@ -100,32 +148,42 @@ def _found(row: dict[str, Any], at: int, column: str, values: dict[str, Any]) ->
 
 
 class Cursor:
-    """Reads rows of one file and column in ascending order without decoding a row group twice."""
+    """Reads rows of one file and column. Rows asked for in ascending order decode no row group twice, and none in vain."""
 
     def __init__(self, uri: str, column: str) -> None:
         self.uri, self.column = uri, column
         fs, path = filesystem(uri)
         self.file = fs.open(path, "rb")
-        self.parquet = pq.ParquetFile(self.file)
-        self.at, self.rows = -1, iter(())
+        self.parquet = pq.ParquetFile(self.file, **FRUGAL)
+        facts = self.parquet.metadata
+        self.firsts = [0, *accumulate(facts.row_group(g).num_rows for g in range(facts.num_row_groups))]
+        self.group, self.at = -1, -1
+        self.rows: Iterator[tuple[int, dict[str, Any]]] = iter(())
 
     def read(self, wanted: list[int]) -> dict[int, bytes | None]:
-        """Row number -> bytes. wanted: ascending."""
-        name, _, inner = self.column.partition(".")
-        if (wanted and wanted[0] <= self.at) or not self.rows_started:
-            self.rows, self.at = _rows(self.parquet, wanted[0], self.parquet.metadata.num_rows, [name]), wanted[0] - 1
+        """Row number -> bytes; None for a row that is not there or cannot be read. wanted: ascending."""
         found: dict[int, bytes | None] = {}
-        values: dict[str, Any] = {}
         for row in wanted:
-            while self.at < row:
-                self.at, values = next(self.rows)
-            value = values[name]
-            found[row] = value.get("bytes") if inner and value else value
+            try:
+                found[row] = self._value(row)
+            except (*_BROKEN, StopIteration):
+                found[row], self.group = None, -1
         return found
 
-    @property
-    def rows_started(self) -> bool:
-        return self.at >= 0
+    def _value(self, row: int) -> bytes | None:
+        group = bisect_right(self.firsts, row) - 1
+        name, _, inner = self.column.partition(".")
+        if not 0 <= row < self.firsts[-1]:
+            return None
+        if group != self.group or row <= self.at:
+            self.rows = _group_rows(self.parquet, group, self.firsts[group], (row, self.firsts[group + 1]), [name])
+            self.group = group
+        values: dict[str, Any] = {}
+        self.at = -1
+        while self.at < row:
+            self.at, values = next(self.rows)
+        value = values[name]
+        return value.get("bytes") if inner and value else value
 
     def close(self) -> None:
         self.file.close()

@@ -1,20 +1,39 @@
 """WebDataset tars: headers walked without reading the images, split between samples, never extracted.
 
 A sample is the members that share a key: the path up to the first dot of its last component. Walking 512-byte headers
-by hand is several times faster than `tarfile`, and goes on to the last whole member of a truncated file.
+by hand is several times faster than `tarfile`, and goes on to the last whole member of a truncated file. Tars that were
+joined by `cat` are read to the last one. A tar without its end mark was cut between two members: that is told of, too.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from curation.sources.found import Found, describe, filesystem, is_image, read_sidecar, unit
+from curation.sources.found import (
+    MAX_BYTES,
+    MAX_SIDECAR_BYTES,
+    Found,
+    describe,
+    filesystem,
+    is_image,
+    printable,
+    read_sidecar,
+    unit,
+)
 
 BLOCK = 512
-_FILE, _LONG_NAME, _PAX, _IGNORED = b"\0" + b"07", b"L", b"x", b"5gK"
+_ZEROS = bytes(BLOCK)
+_FILES, _FOLDER, _LONG_NAME, _PAX = (b"\0", b"0", b"7"), b"5", b"L", b"x"
+_NAMING = (_LONG_NAME, _PAX)
+_BESIDE = (*_NAMING, b"g", b"K")  # blocks about the next member or all of them
+_PAX_LENGTH = re.compile(rb"(\d{1,9}) ")
+_EMPTY = (b"1", b"2", b"3", b"4", b"5", b"6")  # links, devices, folders: without bytes, whatever their size says
+MAX_NAME_BYTES = 1 << 20  # of a long-name or pax block
+MAX_GAP_BYTES = 1 << 20  # zeros after an end mark that are looked through for a further tar
 
 
 @dataclass(frozen=True)
@@ -39,30 +58,38 @@ class Member:
 
 def walk(file: Any, start: int, stop: int, size: int) -> Iterator[Member]:
     """Members whose header begins in [start, stop) of a tar of `size` bytes; the last may only tell of a cut."""
-    at, begun, long_name, long_size = start, start, "", None
-    while at < min(stop, size):
+    at, begun, zeros, long_name, long_size = start, start, 0, "", None
+    while at < min(stop, size) and zeros <= MAX_GAP_BYTES:
         file.seek(at)
         header = file.read(BLOCK)
-        if header == bytes(BLOCK):
-            return
-        length = _length(header)
-        if length is None or at + BLOCK + length > size:
-            name = _name(header) if length is not None else ""
-            yield Member(long_name or name, begun, at + BLOCK, 0, "truncated_archive")
-            return
+        if header == _ZEROS:
+            at, zeros = at + BLOCK, zeros + BLOCK
+            begun = at
+            continue
         kind = header[156:157]
+        length = _length(header)
+        if length is not None and long_size is not None and kind not in (*_BESIDE, *_EMPTY):
+            length = long_size
+        if length is None and zeros:
+            return
+        if length is None or at + BLOCK + length > size or (kind in _NAMING and length > MAX_NAME_BYTES):
+            name = long_name or (_name(header) if length is not None else "")
+            yield Member(name, begun, at + BLOCK, 0, "truncated_archive")
+            return
+        zeros = 0
         if kind == _LONG_NAME:
             long_name = file.read(length).rstrip(b"\0").decode("utf-8", "replace")
         elif kind == _PAX:
             long_name, long_size = _pax(file.read(length), long_name)
-        if kind not in (_LONG_NAME, _PAX):
-            length = length if long_size is None else long_size
-            if kind not in (b"5", b"g", b"K"):
-                name = long_name or _name(header)
-                yield Member(name, begun, at + BLOCK, length, _trouble(name, kind))
+        elif kind not in _BESIDE:
+            name = long_name or _name(header)
+            if kind != _FOLDER:
+                yield Member(name, begun, at + BLOCK, length, _trouble(name, kind, length))
             long_name, long_size = "", None
         at += BLOCK + -(-length // BLOCK) * BLOCK
-        begun = at if not (long_name or long_size) else begun
+        begun = begun if long_name or long_size is not None else at
+    if size and at >= size and stop >= size and not zeros:
+        yield Member("", size, size, 0, "truncated_archive")
 
 
 def _length(header: bytes) -> int | None:
@@ -73,9 +100,12 @@ def _length(header: bytes) -> int | None:
         told = int(header[148:156].strip(b" \0") or b"-1", 8)
         if told != sum(header) - sum(header[148:156]) + 256:
             return None
+        if header[156:157] in _EMPTY:
+            return 0
         if header[124] & 0x80:
             return int.from_bytes(header[125:136], "big")
-        return int(header[124:136].strip(b" \0") or b"0", 8)
+        length = int(header[124:136].strip(b" \0") or b"0", 8)
+        return length if length >= 0 else None
     except ValueError:
         return None
 
@@ -88,22 +118,23 @@ def _name(header: bytes) -> str:
 
 def _pax(data: bytes, name: str) -> tuple[str, int | None]:
     """Name and size of a pax header: lines of "LENGTH key=value"."""
-    size = None
-    while data:
-        digits, _, rest = data.partition(b" ")
-        length = int(digits) if digits.isdigit() else len(data)
-        key, _, value = rest[: max(0, length - len(digits) - 2)].partition(b"=")
+    size, at = None, 0
+    while found := _PAX_LENGTH.match(data, at):
+        end = at + int(found[1])
+        key, _, value = data[found.end() : end - 1].partition(b"=")
         if key == b"path":
             name = value.decode("utf-8", "replace")
-        if key == b"size" and value.isdigit():
+        if key == b"size" and value.isdigit() and len(value) < 20:
             size = int(value)
-        data = data[max(1, length) :]
+        at = max(end, found.end())
     return name, size
 
 
-def _trouble(name: str, kind: bytes) -> str | None:
-    if kind not in (b"\0", b"0", b"7"):
+def _trouble(name: str, kind: bytes, length: int) -> str | None:
+    if kind not in _FILES:
         return "not_a_file"
+    if length > MAX_BYTES:
+        return "too_many_bytes"
     path = PurePosixPath(name.replace("\\", "/"))
     return "unsafe_name" if path.is_absolute() or ".." in path.parts or "\0" in name else None
 
@@ -129,7 +160,7 @@ def _cuts(members: Iterator[Member], part_rows: int) -> tuple[list[int], list[in
         if member.key != last:
             scattered |= member.key in seen
             seen.add(member.key)
-            if images[-1] >= part_rows:
+            if images[-1] >= part_rows and member.trouble != "truncated_archive":
                 cuts.append(member.start)
                 images.append(0)
         last = member.key
@@ -172,11 +203,12 @@ def _found(file: Any, member: Member, sidecars: list[Member], row: dict[str, Any
         "length": member.size,
     }
     if member.trouble:
-        return Found(**base, reason=member.trouble, detail=f"{member.name or 'header'} at byte {member.start}")
-    extra = {side.suffix: read_sidecar(side.suffix, _bytes(file, side)) for side in sidecars}
+        what = printable(member.name) or ("no end mark" if member.start == row["bytes"] else "header")
+        return Found(**base, reason=member.trouble, detail=f"{what} at byte {member.start}")
+    extra = {side.suffix: read_sidecar(side.suffix, _bytes(file, side, MAX_SIDECAR_BYTES + 1)) for side in sidecars}
     return Found(**base, data=_bytes(file, member), **describe(extra))
 
 
-def _bytes(file: Any, member: Member) -> bytes:
+def _bytes(file: Any, member: Member, most: int = MAX_BYTES) -> bytes:
     file.seek(member.offset)
-    return file.read(member.size)
+    return file.read(min(member.size, most))

@@ -42,7 +42,7 @@ def test_every_format_gives_the_same_picture(kind: str) -> None:
 
 def test_header_is_upright_and_exif_is_without_private_tags() -> None:
     exif = Image.Exif()
-    exif[0x0112], exif[0x010F], exif[0xA431] = 6, "Maker", "SERIAL-1"
+    exif[0x0112], exif[0x010F], exif[0xA431], exif[0xC62F] = 6, "Maker", "SERIAL-1", "SERIAL-2"
     exif.get_ifd(0x8825)[1] = "N"
     header = read_header(encoded(halves(), "JPEG", exif=exif), LIMIT)
     assert (header.width, header.height, header.orientation, header.frames) == (20, 40, 6, 1)
@@ -61,6 +61,22 @@ def test_squash_keeps_all_and_crop_keeps_the_centre() -> None:
     image.paste((255, 255, 255), (20, 0, 40, 20))
     assert decode(encoded(image), 20, "crop").float().mean() > 250
     assert 70 < decode(encoded(image), 20, "squash").float().mean() < 100
+
+
+def test_a_long_strip_is_cropped_without_growing() -> None:
+    """At 224 x 13,440,000 this would take 9 GB."""
+    strip = Image.new("RGB", (60_000, 1), "black")
+    strip.paste((255, 255, 255), (29_990, 0, 30_010, 1))
+    for image in (strip, strip.transpose(Image.Transpose.ROTATE_90)):
+        pixels = decode(encoded(image), 224, "crop")
+        assert pixels.shape == (3, 224, 224)
+        assert pixels.min() == 255
+
+
+def test_the_cut_of_a_strip_does_not_show() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (10, 1000, 3), np.uint8)
+    whole, middle = (decode(encoded(Image.fromarray(part)), 16, "crop").int() for part in (noise, noise[:, 480:520]))
+    assert (whole - middle).abs().max() <= 1
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
@@ -120,6 +136,32 @@ def test_a_cut_file_is_truncated(keep: float) -> None:
     with pytest.raises(Reject) as caught:
         decode(CUT[: int(len(CUT) * keep)], 16, "squash")
     assert caught.value.reason == "truncated"
+
+
+def test_errors_of_any_kind_are_reasons() -> None:
+    """Pillow raises struct.error at a control block of one byte instead of four."""
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "green")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    at = data.rindex(b"\x21\xf9\x04")
+    with pytest.raises(Reject) as caught:
+        read_header(data[: at + 2] + b"\x01\x00\x00" + data[at + 8 :], LIMIT)
+    assert caught.value.reason == "undecodable"
+
+
+KINDS = [
+    encoded(halves(), kind) for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "ICO", "PPM", "TGA", "DDS", "PCX", "SGI")
+]
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.sampled_from(KINDS), changes=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=6))
+def test_every_format_is_decoded_or_refused(data: bytes, changes: list[tuple[int, int]]) -> None:
+    odd = bytearray(data)
+    for at, value in changes:
+        odd[at % len(odd)] = value
+    with contextlib.suppress(Reject):
+        read_header(bytes(odd), LIMIT)
+        decode(bytes(odd), 16, "squash")
 
 
 @settings(max_examples=60, deadline=None)
