@@ -31,7 +31,7 @@ def _no_network(_cfg: DescriptorsConfig, _side: object) -> Encoder:
 STAGE = MapStage(
     name="descriptors",
     consumes=("sanitized", "images"),
-    version=1,
+    version=2,
     setup=_no_network,
     weights=no_weights,
     fn=describe,

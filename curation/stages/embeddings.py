@@ -31,7 +31,7 @@ def _no_network(_cfg: EmbeddingsConfig, _side: object) -> Encoder:
 STAGE = MapStage(
     name="embeddings",
     consumes=("survivors", "images"),
-    version=1,
+    version=2,
     setup=_no_network,
     weights=no_weights,
     fn=embed,
