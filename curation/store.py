@@ -134,6 +134,11 @@ class Store:
             if ".tmp-" in name or (numbered and int(numbered[1]) not in parts):
                 self.fs.rm(path)
 
+    def part(self, noun: str, number: int, columns: list[str] | None = None) -> pa.Table:
+        """One finished part, or some of its columns."""
+        with self.fs.open(self.path(noun, f"part-{number:05d}.parquet"), "rb") as file:
+            return pq.ParquetFile(file).read(columns=columns, use_threads=False)
+
     def parts(self, noun: str) -> Parts:
         return Parts(self, noun, list(self.receipts(noun)))
 
@@ -145,9 +150,12 @@ class Parts:
         self.store, self.noun, self.numbers = store, noun, numbers
 
     def part(self, number: int, columns: list[str] | None = None) -> pa.Table:
-        path = self.store.path(self.noun, f"part-{number:05d}.parquet")
-        with self.store.fs.open(path, "rb") as file:
-            return pq.ParquetFile(file).read(columns=columns, use_threads=False)
+        return self.store.part(self.noun, number, columns)
+
+    def kept_part(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """A part without its dropped rows; `columns` need not name the verdict's."""
+        rows = keep(self.part(number, None if columns is None else [*columns, "drop_reason"]))
+        return rows if columns is None else rows.select(columns)
 
     def tables(self, columns: list[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """(part number, table), in order; memory follows the largest part."""
@@ -156,10 +164,8 @@ class Parts:
 
     def kept(self, columns: list[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
         """The same, without dropped rows and without the verdict column."""
-        wanted = None if columns is None else [*columns, "drop_reason"]
-        for number, table in self.tables(wanted):
-            rows = keep(table)
-            yield number, rows if columns is None else rows.select(columns)
+        for number in self.numbers:
+            yield number, self.kept_part(number, columns)
 
     def whole(self, columns: list[str] | None = None) -> pa.Table:
         """Everything at once: for small nouns only."""

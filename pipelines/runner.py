@@ -76,9 +76,9 @@ class Worker:
             return explain(error), traceback.format_exc()
 
     def _set_up(self, stage: MapStage, cfg: Any) -> None:
-        side = {noun: self.store.parts(noun).whole() for noun in stage.also}
         state = repr((stage.name, cfg, [self.store.receipts(noun) for noun in stage.also]))
         if self.ready != state:
+            side = {noun: self.store.parts(noun).whole() for noun in stage.also}
             self.tool, self.ready = stage.setup(cfg, side), state
 
     def _whole(self, stage: WholeStage, cfg: Any, task: Task) -> list[Receipt]:

@@ -30,11 +30,11 @@ def run_part(store: Store, stage: MapStage, cfg: Any, tool: Any, part: int, made
 
 def received(store: Store, stage: MapStage, part: int) -> pa.Table:
     """The kept rows of the first noun a stage consumes, joined with the columns of the others."""
-    rows = keep(store.parts(stage.consumes[0]).part(part))
+    rows = keep(store.part(stage.consumes[0], part))
     if stage.consumes[0] != "sources":
         rows = rows.drop_columns([f.name for f in records.VERDICT if f.name in rows.column_names])
     for noun in stage.consumes[1:]:
-        rows = join(rows, store.parts(noun).part(part))
+        rows = join(rows, store.part(noun, part))
     return rows
 
 
