@@ -72,7 +72,7 @@ def query(
     [dim]curate query RUN "select seed_set, count(*) from manifest group by 1"[/dim]
     """
     from pipelines.queries import query as ask
-    from pipelines.queries import render
+    from pipelines.tables import render
 
     print(render(ask(run_dir, sql), "json" if as_json else "csv" if csv else "table"))
 
@@ -87,8 +87,9 @@ def report(
 
     [dim]curate report RUN drops_by_reason[/dim]
     """
-    from pipelines.queries import render, report_names
     from pipelines.queries import report as ask
+    from pipelines.queries import report_names
+    from pipelines.tables import render
 
     print("\n".join(report_names()) if name is None else render(ask(run_dir, name), "json" if as_json else "table"))
 

@@ -1,40 +1,30 @@
 """DuckDB over a run folder: one view per noun, and the checks and reports of `sql/`, loaded by name.
 
 Everything is read only. DuckDB sees nothing but the run folder, through a file system that refuses to open a file for
-writing, so that no SQL, a COPY hidden in a WITH clause included, can change a run or look elsewhere. That file system
-also gives every reading thread a position of its own: DuckDB 2.0 seeks and reads from many threads through one handle
-and, with a plain fsspec file, gets wrong bytes.
+writing, so that no SQL, a COPY hidden in a WITH clause included, can change a run or look elsewhere.
 """
 
 from __future__ import annotations
 
-import csv
 import difflib
 import fnmatch
-import io
-import json
 import os
 import tempfile
-import threading
 import tomllib
 import uuid
-from datetime import UTC, datetime
-from decimal import Decimal
 from importlib import resources
-from typing import Any, Literal
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
-from fsspec.spec import AbstractFileSystem
 
 from curation import records
 from curation.store import Store
+from pipelines.run_files import RunFiles
 
-Style = Literal["table", "csv", "json"]
 DERIVED = ("verdicts", "dropped", "funnel")  # views over the nouns' views, in the order in which they are made
 _ROOT = "run://run"  # what DuckDB sees instead of the run folder's own path
 _READS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
-_WIDEST = 72  # characters of one cell in table style
 
 
 def schema(noun: str) -> pa.Schema:
@@ -59,7 +49,7 @@ def connect(run: str) -> duckdb.DuckDBPyConnection:
     present = [noun for noun in records.NOUNS if _parts(store, noun)]
     database = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
     try:
-        database.register_filesystem(_RunFiles(store))
+        database.register_filesystem(RunFiles(store))
         spill = os.path.join(tempfile.gettempdir(), f"curate-query-{uuid.uuid4().hex[:12]}")
         database.execute("set temp_directory = $spill", {"spill": spill})
         database.execute("set allowed_directories = $roots", {"roots": [_ROOT]})
@@ -123,109 +113,6 @@ def question(kind: Literal["views", "checks", "reports"], name: str) -> str:
     return _sql(kind, name).splitlines()[0].removeprefix("--").strip()
 
 
-def render(table: pa.Table, style: Style = "table") -> str:
-    """Rows as text. table: aligned columns, long cells, vectors and bytes shortened; csv; json: a list of objects."""
-    if style not in ("table", "csv", "json"):
-        raise ValueError(f"unknown style {style!r}: table, csv or json")
-    if style == "json":
-        names = table.column_names
-        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-        objects = [{name: _plain(value) for name, value in zip(names, row, strict=True)} for row in rows]
-        return json.dumps(objects, indent=1, ensure_ascii=False) + "\n"
-    rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    return _csv(table.column_names, rows) if style == "csv" else _aligned(table, rows)
-
-
-# --- files ---------------------------------------------------------------------------------------------------------
-
-
-class _RunFiles(AbstractFileSystem):
-    """The run folder as run://run, for reading only."""
-
-    protocol = "run"
-    cachable = False
-
-    def __init__(self, store: Store) -> None:
-        super().__init__()
-        self.fs, self.root = store.fs, store.root.rstrip("/")
-
-    def _outer(self, path: str) -> str:
-        names = str(self._strip_protocol(path)).strip("/").split("/")
-        if names[0] != "run" or ".." in names:
-            raise FileNotFoundError(path)
-        return "/".join([self.root, *names[1:]])
-
-    def _entry(self, entry: dict[str, Any]) -> dict[str, Any]:
-        return {**entry, "name": "run/" + str(entry["name"]).rstrip("/")[len(self.root) :].lstrip("/")}
-
-    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
-        entries = [self._entry(entry) for entry in self.fs.ls(self._outer(path), detail=True)]
-        return entries if detail else [entry["name"] for entry in entries]
-
-    def info(self, path: str, **_: Any) -> dict[str, Any]:
-        return self._entry(self.fs.info(self._outer(path)))
-
-    def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        """One listing for the views' own patterns, which have wildcards in the last name only."""
-        folder, _, pattern = str(self._strip_protocol(path)).rpartition("/")
-        if kwargs.get("detail") or any(c in folder for c in "*?[") or any(c in pattern for c in "[{") or "**" in pattern:
-            return super().glob(path, maxdepth=maxdepth, **kwargs)
-        try:
-            names = [str(name) for name in self.ls(folder, detail=False)]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(name for name in names if fnmatch.fnmatchcase(name.rsplit("/", 1)[-1], pattern))
-
-    def modified(self, path: str) -> datetime:
-        try:
-            return self.fs.modified(self._outer(path))
-        except NotImplementedError:
-            return datetime.fromtimestamp(0, UTC)
-
-    def open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> _SharedFile:  # pyright: ignore
-        if mode != "rb":
-            raise PermissionError("a run can only be read here")
-        outer = self._outer(path)
-        return _SharedFile(self.fs, outer, int(self.fs.size(outer)))
-
-
-class _SharedFile(io.RawIOBase):
-    """A file that many threads read through one handle: each has its own position and its own open file."""
-
-    def __init__(self, fs: AbstractFileSystem, path: str, size: int) -> None:
-        self.fs, self.path, self.size = fs, path, size
-        self.own, self.opened, self.lock = threading.local(), list[Any](), threading.Lock()
-
-    def _file(self) -> Any:
-        if not hasattr(self.own, "file"):
-            self.own.file = self.fs.open(self.path, "rb")
-            with self.lock:
-                self.opened.append(self.own.file)
-        return self.own.file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file().seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file().tell()
-
-    def read(self, size: int | None = -1) -> bytes:
-        return self._file().read(-1 if size is None else size)
-
-    def close(self) -> None:
-        with self.lock:
-            files, self.opened = self.opened, []
-        for file in files:
-            file.close()
-        super().close()
-
-
 def _parts(store: Store, noun: str) -> bool:
     try:
         names = store.fs.ls(store.path(noun), detail=False)
@@ -242,9 +129,6 @@ def _reference_similarity(store: Store) -> float | None:
         raise ValueError(f"{store.url}/recipe.toml: {error}") from error
     value = recipe.get("survivors", {}).get("reference_similarity")
     return None if value is None else float(value)
-
-
-# --- SQL -----------------------------------------------------------------------------------------------------------
 
 
 def _sql(kind: str, name: str) -> str:
@@ -307,61 +191,3 @@ def _first_line(error: Exception) -> str:
     if "Traceback" in lines[0]:
         return lines[-1]
     return " ".join([lines[0], *(line for line in lines[1:2] if line.startswith("Did you mean"))])
-
-
-# --- text ----------------------------------------------------------------------------------------------------------
-
-
-def _plain(value: Any) -> Any:
-    """`value` as JSON can hold it: bytes as hex, whole decimals as integers, NaN and infinities as null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    return value if value is None or isinstance(value, str | int | bool) else str(value)
-
-
-def _csv(names: list[str], rows: list[tuple[Any, ...]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        cells = (_plain(value) for value in row)
-        writer.writerow([json.dumps(c, ensure_ascii=False) if isinstance(c, list | dict) else c for c in cells])
-    return out.getvalue()
-
-
-def _aligned(table: pa.Table, rows: list[tuple[Any, ...]]) -> str:
-    right = [pa.types.is_integer(t) or pa.types.is_floating(t) or pa.types.is_decimal(t) for t in table.schema.types]
-    if table.column_names == ["explain_key", "explain_value"]:
-        return "\n".join(str(value).rstrip() for _, value in rows) + "\n"
-    cells = [[_short(name) for name in table.column_names], *([_short(value) for value in row] for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(right))]
-    cells.insert(1, ["-" * width for width in widths])
-    texts = (
-        "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
-        for line in cells
-    )
-    return "\n".join(texts) + "\n"
-
-
-def _short(value: Any) -> str:
-    """One cell: on one line, without control characters, and not wider than _WIDEST."""
-    if value is None:
-        return ""
-    if isinstance(value, bytes):
-        return f"{value[:8].hex()}... ({len(value)} bytes)" if len(value) > 8 else value.hex()
-    if isinstance(value, list) and len(value) > 4 and isinstance(value[0], int | float):
-        return f"[{', '.join(_short(inner) for inner in value[:3])}, ... {len(value)}]"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    plain = _plain(value)
-    text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
-    text = "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."

@@ -15,7 +15,7 @@ import pytest
 
 from curation import records
 from curation.store import Store
-from pipelines import queries
+from pipelines import queries, tables
 
 Rows = dict[str, list[dict[str, Any]]]
 DIM = 4
@@ -246,7 +246,7 @@ def test_an_unfinished_run_is_sound(tmp_path: Path) -> None:
     ],
 )
 def test_reading_statements_run(run: str, sql: str) -> None:
-    assert queries.render(queries.query(run, sql))
+    assert tables.render(queries.query(run, sql))
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ lines, "quoted" ' || chr(27) || '[31m' as words, range(9)::float[] as vector, '\
 
 
 def test_json_is_a_list_of_objects(run: str) -> None:
-    [row] = json.loads(queries.render(queries.query(run, ODD), "json"))
+    [row] = json.loads(tables.render(queries.query(run, ODD), "json"))
     assert row["n"] == 1
     assert row["total"] == 2
     assert row["gap"] is None
@@ -354,11 +354,11 @@ def test_json_is_a_list_of_objects(run: str) -> None:
     assert row["nested"] == {"a": [1, 2]}
     assert row["day"] == "2026-01-02"
     assert len(row["long"]) == 150
-    assert json.loads(queries.render(queries.query(run, "select 1 where false"), "json")) == []
+    assert json.loads(tables.render(queries.query(run, "select 1 where false"), "json")) == []
 
 
 def test_csv_can_be_read_back(run: str) -> None:
-    text = queries.render(queries.query(run, ODD), "csv")
+    text = tables.render(queries.query(run, ODD), "csv")
     [row] = csv.DictReader(text.splitlines(keepends=True))
     assert row["n"] == "1"
     assert row["nothing"] == ""
@@ -368,18 +368,18 @@ def test_csv_can_be_read_back(run: str) -> None:
 
 
 def test_tables_are_aligned_and_short(run: str) -> None:
-    text = queries.render(queries.query(run, ODD))
+    text = tables.render(queries.query(run, ODD))
     head, rule, row = text.splitlines()
     assert head.startswith("n  total")
     assert set(rule) == {"-", " "}
     assert "[0, 1, 2, ... 9]" in row
     assert "\x1b" not in row
     assert "long long..." in row
-    assert queries.render(queries.query(run, "select 'bytes of an image'::blob as raw")).endswith("... (17 bytes)\n")
-    narrow = queries.render(queries.query(run, "select noun, received from funnel limit 2"))
+    assert tables.render(queries.query(run, "select 'bytes of an image'::blob as raw")).endswith("... (17 bytes)\n")
+    narrow = tables.render(queries.query(run, "select noun, received from funnel limit 2"))
     assert narrow == "noun       received\n---------  --------\nimages           14\nsanitized        12\n"
     with pytest.raises(ValueError, match="unknown style 'html'"):
-        queries.render(pa.table({}), "html")  # pyright: ignore
+        tables.render(pa.table({}), "html")  # pyright: ignore
 
 
 def test_nothing_above_the_run_is_seen(run: str) -> None:

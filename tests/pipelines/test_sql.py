@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from curation import records
-from pipelines import queries
+from pipelines import queries, tables
 from tests.pipelines.test_queries import Rows, name_id, sound_rows, write_run
 
 A, B, C, D, E, F, G, H, S, T, V = (name_id(name) for name in "abcdefghstv")
@@ -217,7 +217,7 @@ def test_reports_answer(sound: str, name: str) -> None:
     assert table.num_rows == rows
     assert first.items() <= table.to_pylist()[0].items()
     for style in ("table", "csv", "json"):
-        assert queries.render(table, style).strip()
+        assert tables.render(table, style).strip()
 
 
 def test_seed_sets_and_sizes_in_full(sound: str) -> None:
