@@ -121,9 +121,10 @@ EDGES = pa.schema(
         _field("a", pa.string(), "image_id"),
         _field("b", pa.string(), "image_id, a neighbour of a"),
         _field("similarity", pa.float32(), "cosine of the two descriptors"),
+        _field("agreement", pa.float32(), "correlation of the two thumbnails at their best; null: not looked at"),
     ]
 )
-"""One row is one pair of images at or above the lowest similarity in use."""
+"""One row is one pair of images that is believed to be a pair of copies."""
 
 SURVIVORS = pa.schema(
     [

@@ -28,11 +28,26 @@ def no_weights(_cfg: Any) -> str:
 class Encoder(Protocol):
     """A frozen network that maps pictures to unit vectors; a copy network also carries its thresholds."""
 
-    name: str
-    digest: str  # SHA-256 of the weights file
-    dim: int
-    side: int  # input side, pixels
-    fit: str  # "squash" or "crop": how a picture is brought to side x side
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights file."""
+        ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def side(self) -> int:
+        """Input side, pixels."""
+        ...
+
+    @property
+    def fit(self) -> str:
+        """How a picture is brought to side x side: "squash" or "crop"."""
+        ...
 
     def __call__(self, pixels: Any) -> Any:
         """(B, 3, side, side) uint8 RGB tensor -> (B, dim) float32, rows of unit length."""
@@ -40,10 +55,16 @@ class Encoder(Protocol):
 
 
 class CopyEncoder(Encoder, Protocol):
-    """A copy-detection network with the pair of thresholds calibrated for it."""
+    """A copy-detection network with the values calibrated for it, where it has any (SurvivorsConfig)."""
 
-    self_similarity: float
-    reference_similarity: float
+    @property
+    def self_similarity(self) -> float | None: ...
+
+    @property
+    def reference_similarity(self) -> float | None: ...
+
+    @property
+    def confirm(self) -> float | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,7 @@ class Encoder:
     half: bool  # bfloat16 arithmetic
     self_similarity: float | None = None  # copy networks: cosine from which two pool images count as copies
     reference_similarity: float | None = None  # ... and from which an image counts as a copy of a protected one
+    confirm: float | None = None  # ... cosine + agreement of thumbnails from which a pair counts, where both are looked at
 
     @torch.inference_mode()
     def __call__(self, image_B3SS: Tensor) -> Tensor:
@@ -81,7 +82,7 @@ def load_encoder(name_or_path: str, device: str = "cpu") -> Encoder:
     return Encoder(
         name=name, digest=hashlib.sha256(path.read_bytes()).hexdigest(), dim=network.dim, side=side, fit=fit,
         network=network, device=device, half=_native_bfloat16(device),
-        self_similarity=card.get("self_similarity"), reference_similarity=card.get("reference_similarity"),
+        **{key: card.get(key) for key in ("self_similarity", "reference_similarity", "confirm")},
     )  # fmt: skip
 
 

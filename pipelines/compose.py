@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Any
 
 from pipelines.catalogue import resolve
-from pipelines.config import Recipe, RecipeError, load_recipe, parse
+from pipelines.config import Recipe, RecipeError, parse, read_table
 
 
 def compose(
@@ -17,7 +15,7 @@ def compose(
 
     A seed or protected set that the file names already (`[[seeds]] name = ...`) is the file's. Raises RecipeError.
     """
-    table = _read(recipe) if recipe else {}
+    table = read_table(recipe) if recipe else {}
     if pool:
         table.setdefault("pool", {})["sources"] = list(pool)
     for kind, given in (("seeds", seeds), ("protect", protect)):
@@ -30,8 +28,3 @@ def compose(
     if not made.seeds:
         raise RecipeError("no seed set: say --seeds NAME or --seeds PATH, or [[seeds]] in the recipe")
     return made
-
-
-def _read(path: Path) -> dict[str, Any]:
-    load_recipe(path)
-    return tomllib.loads(path.read_text())

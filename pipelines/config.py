@@ -104,13 +104,17 @@ class Recipe:
 
 def load_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """The recipe in a TOML file. Raises RecipeError for a file, section, key or value that cannot be used."""
+    return parse(read_table(path), overrides)
+
+
+def read_table(path: str | Path) -> dict[str, Any]:
+    """A TOML file as it stands. Raises RecipeError if there is none, or if it is not TOML."""
     try:
-        table = tomllib.loads(Path(path).read_text())
+        return tomllib.loads(Path(path).read_text())
     except FileNotFoundError:
         raise RecipeError(f"no recipe at {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not TOML: {error}") from error
-    return parse(table, overrides)
 
 
 def parse(table: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Recipe:

@@ -35,7 +35,7 @@ def _load(cfg: Any, _side: Mapping[str, Any]) -> Encoder:
 def network(name: str) -> CopyEncoder:
     """A network by name or file, loaded once per process; RecipeError if there is none."""
     try:
-        return load_encoder(name)  # type: ignore[return-value]
+        return load_encoder(name)
     except ValueError as error:
         raise RecipeError(str(error)) from error
 
@@ -76,15 +76,26 @@ FLOW: tuple[Step, ...] = (
 
 
 def resolve(recipe: Recipe) -> Recipe:
-    """The recipe with the thresholds of its copy network, where it names none of its own."""
-    card = network(recipe.descriptors.network)
-    own = recipe.survivors
-    pair = {name: getattr(own, name) if getattr(own, name) is not None else getattr(card, name) for name in _THRESHOLDS}
+    """The recipe with the values of its copy network, where it names none of its own (SurvivorsConfig).
+
+    Where pairs are confirmed, all are looked at that the best agreement seen in practice could lift to `confirm`.
+    Raises RecipeError if neither names a threshold.
+    """
+    own, card = recipe.survivors, network(recipe.descriptors.network)
+    named = [value for value in (own.self_similarity, own.reference_similarity) if value is not None]
+    confirm = own.confirm if own.confirm is not None else 0.0 if named else card.confirm or 0.0
+    floor = round(confirm - BEST_AGREEMENT, 6) if confirm else None
+    pair = {name: _first(getattr(own, name), floor, getattr(card, name)) for name in _THRESHOLDS}
     if None in pair.values():
         raise RecipeError(
             f"{recipe.descriptors.network} has no calibrated thresholds: name {' and '.join(_THRESHOLDS)} in [survivors]"
         )
-    return replace(recipe, survivors=replace(own, **pair))
+    return replace(recipe, survivors=replace(own, confirm=confirm, **pair))
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
 
 
 _THRESHOLDS = ("self_similarity", "reference_similarity")
+BEST_AGREEMENT = 0.9  # of the thumbnails of copies that the descriptors alone would not tie

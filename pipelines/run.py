@@ -148,7 +148,7 @@ def _stop_if_empty(run: _Run, noun: str) -> None:
 
 def _set_of(store: Store, part: int) -> str:
     """A part belongs to exactly one set."""
-    return store.parts("sources").part(part, ["set"])["set"][0].as_py()
+    return store.part("sources", part, ["set"])["set"][0].as_py()
 
 
 def _called(recipe: Recipe, name: str) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 
 from curation.sources import directory, parquet, tar
-from curation.sources.found import Found, SourceError, filesystem, full_uri, one_line, stamp, unit
+from curation.sources.found import MAX_BYTES, Found, SourceError, filesystem, full_uri, one_line, stamp, unit
 
-__all__ = ["Found", "SourceError", "plan", "read_bytes", "read_units"]
+__all__ = ["MAX_BYTES", "Found", "SourceError", "plan", "read_bytes", "read_units"]
 
 _CONTAINERS = {".tar": ("tar", tar.plan), ".parquet": ("parquet", parquet.plan)}
 _PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz", ".zip", ".7z", ".rar")

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from curation import kmeans, records
 from curation.encode import unit
-from curation.sets import in_pool, shuffled_order
+from curation.sets import Bools, in_pool, shuffled_order
 from curation.stage import MapStage, WholeStage
 from curation.store import Parts, join, matrix
 
@@ -36,11 +36,10 @@ class ClustersConfig:
 
 def fit_centroids(inputs: Mapping[str, Parts], cfg: ClustersConfig) -> Iterator[tuple[int, pa.Table]]:
     """k-means on a uniform sample of the pool's embeddings (records.CENTROIDS)."""
-    embeddings = inputs["embeddings"]
-    pool = sum(len(x) for _, x in _pool_vectors(inputs, embeddings.numbers, 1.0, cfg.seed))
+    pool = sum(int(_pool(inputs, part, ["image_id"])[1].sum()) for part in inputs["embeddings"].numbers)
     k = min(cfg.k or min(100_000, math.ceil(2 * math.sqrt(pool))), max(1, pool))
     share = min(1.0, k * PER_CENTROID / max(1, pool))
-    sample = [x for _, x in _pool_vectors(inputs, embeddings.numbers, share, cfg.seed)]
+    sample = [_vectors(inputs, part, share, cfg.seed) for part in inputs["embeddings"].numbers]
     x = np.concatenate(sample) if sample else np.zeros((0, 1), np.float32)
     k = min(k, len(x))
     if not k:
@@ -52,19 +51,20 @@ def fit_centroids(inputs: Mapping[str, Parts], cfg: ClustersConfig) -> Iterator[
                                   schema=records.CENTROIDS)  # fmt: skip
 
 
-def _pool_vectors(
-    inputs: Mapping[str, Parts], parts: list[int], share: float, seed: int
-) -> Iterator[tuple[int, kmeans.Floats]]:
-    """Unit float32 vectors of a share of each part's pool images, drawn by image_id."""
-    for part in parts:
-        rows = inputs["embeddings"].part(part, ["image_id", "embedding", "drop_reason"])
-        rows = rows.filter(rows["drop_reason"].is_null()).drop_columns(["drop_reason"])
-        rows = join(rows, inputs["images"].part(part, ["image_id", "sets", "drop_reason"]))
-        drawn = shuffled_order(rows["image_id"].to_pylist(), seed) <= np.uint64(share * (2**64 - 2**11))
-        yield part, unit(matrix(rows.filter(pa.array(in_pool(rows["sets"]) & drawn))["embedding"]))
+def _pool(inputs: Mapping[str, Parts], part: int, columns: list[str]) -> tuple[pa.Table, Bools]:
+    """A part's kept embeddings, and which of them the pool holds."""
+    rows = join(inputs["embeddings"].kept_part(part, columns), inputs["images"].kept_part(part, ["image_id", "sets"]))
+    return rows, in_pool(rows["sets"])
 
 
-CENTROIDS = WholeStage(name="centroids", consumes=("embeddings", "images"), version=1, fn=fit_centroids)
+def _vectors(inputs: Mapping[str, Parts], part: int, share: float, seed: int) -> kmeans.Floats:
+    """Unit float32 vectors of a share of a part's pool images, drawn by image_id."""
+    rows, pool = _pool(inputs, part, ["image_id", "embedding"])
+    drawn = shuffled_order(rows["image_id"].to_pylist(), seed) <= np.uint64(share * (2**64 - 2**11))
+    return unit(matrix(rows.filter(pa.array(pool & drawn))["embedding"]))
+
+
+CENTROIDS = WholeStage(name="centroids", consumes=("embeddings", "images"), version=2, fn=fit_centroids)
 
 
 def centroid_matrix(_cfg: ClustersConfig, side: Mapping[str, pa.Table]) -> kmeans.Floats:

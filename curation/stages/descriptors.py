@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from curation import records
-from curation.encode import encode_batch
-from curation.stage import Encoder, MapStage, no_weights
+from curation.encode import encode_batch, unset
+from curation.stage import Encoder, MapStage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,16 +24,11 @@ def describe(batch: pa.Table, encoder: Encoder, _cfg: DescriptorsConfig) -> pa.T
     return encode_batch(batch, encoder, "descriptor", records.descriptors(encoder.dim))
 
 
-def _no_network(_cfg: DescriptorsConfig, _side: object) -> Encoder:
-    raise ValueError("the flow hands this stage its network")
-
-
 STAGE = MapStage(
     name="descriptors",
     consumes=("sanitized", "images"),
     version=2,
-    setup=_no_network,
-    weights=no_weights,
+    setup=unset,
     fn=describe,
     needs_bytes=True,
     gpu=True,

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from curation import records
 from curation.decode import Reject, read_header
-from curation.sources import Found, read_units
+from curation.sources import MAX_BYTES, Found, read_units
 from curation.stage import MapStage, WholeStage
 from curation.store import Parts
 
@@ -30,6 +30,10 @@ class ImagesConfig:
     """Stored width x height above which a file is refused unread (Pillow's own bomb limit)."""
     max_bytes: int = 256 * 2**20
     """Encoded bytes above which a file is refused."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_bytes <= MAX_BYTES:
+            raise ValueError(f"max_bytes must be 1 to {MAX_BYTES}: larger files are never read, not {self.max_bytes}")
 
 
 def image_id(sha256: str) -> str:

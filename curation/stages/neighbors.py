@@ -42,7 +42,7 @@ def retrieve(inputs: Mapping[str, Parts], cfg: NeighborsConfig) -> Iterator[tupl
 
 def _vectors(inputs: Mapping[str, Parts], seed_set: str) -> tuple[list[str], index.Floats]:
     """Ids and unit vectors of the kept images of a seed set, by id."""
-    tables = [_rows(inputs, part) for part in inputs["embeddings"].numbers]
+    tables = (_rows(inputs, part) for part in inputs["embeddings"].numbers)
     seeds = pa.concat_tables(t.filter(pa.array(in_seeds(t["sets"], {seed_set}))) for t in tables)
     rows = seeds.sort_by("image_id")
     return rows["image_id"].to_pylist(), unit(matrix(rows["embedding"]))
@@ -50,9 +50,8 @@ def _vectors(inputs: Mapping[str, Parts], seed_set: str) -> tuple[list[str], ind
 
 def _rows(inputs: Mapping[str, Parts], part: int) -> pa.Table:
     """image_id, embedding, sets and usable of a part's kept images."""
-    rows = inputs["embeddings"].part(part, ["image_id", "embedding", "drop_reason"])
-    rows = rows.filter(rows["drop_reason"].is_null()).drop_columns(["drop_reason"])
-    return join(rows, inputs["survivors"].part(part, ["image_id", "sets", "usable", "drop_reason"]))
+    facts = inputs["survivors"].kept_part(part, ["image_id", "sets", "usable"])
+    return join(inputs["embeddings"].kept_part(part, ["image_id", "embedding"]), facts)
 
 
 def _search(inputs: Mapping[str, Parts], name: str, ids: list[str], queries: index.Floats, k: int) -> pa.Table:

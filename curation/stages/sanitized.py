@@ -166,7 +166,7 @@ def drop_near_exact(inputs: Mapping[str, Parts], _cfg: SanitizedConfig) -> Itera
 
 def _ranks(rows: pa.Table, images: Parts, part: int) -> Iterator[tuple[str, tuple[int, int, str]]]:
     """(hash, rank) of the images that only the pool holds."""
-    facts = images.part(part, ["image_id", "sets", "width", "height", "length", "drop_reason"])
+    facts = images.kept_part(part, ["image_id", "sets", "width", "height", "length"])
     for row in join(rows.select(["image_id", "pca_hash"]), facts).to_pylist():
         if row["sets"] == [records.POOL] and row["pca_hash"]:
             yield row["pca_hash"], (-row["width"] * row["height"], -row["length"], row["image_id"])

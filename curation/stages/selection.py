@@ -103,12 +103,11 @@ def _add(choices: Choices, new: Mapping[str, list[Choice]]) -> None:
 
 def _rows(inputs: Mapping[str, Parts], part: int) -> pa.Table:
     """image_id, sets, usable, cluster and similarity to its centroid, of a part's kept images."""
-    rows = inputs["clusters"].part(part, ["image_id", "cluster", "similarity", "drop_reason"])
-    rows = rows.filter(pc.is_null(rows["drop_reason"])).drop_columns(["drop_reason"])
-    return join(rows, inputs["survivors"].part(part, _SURVIVOR))
+    rows = inputs["clusters"].kept_part(part, ["image_id", "cluster", "similarity"])
+    return join(rows, inputs["survivors"].kept_part(part, _SURVIVOR))
 
 
-_SURVIVOR = ["image_id", "sets", "usable", "group_id", "touches", "touch_similarity", "drop_reason"]
+_SURVIVOR = ["image_id", "sets", "usable", "group_id", "touches", "touch_similarity"]
 
 
 def sample(neighbors: Parts, plan: SeedPlan, collisions: str) -> dict[str, list[Choice]]:
@@ -182,8 +181,8 @@ def _all_rows(inputs: Mapping[str, Parts]) -> Iterator[pa.Table]:
 
 def _candidates(inputs: Mapping[str, Parts], hit: pa.Array, seed: int) -> tuple[list[str], Any, Any, Any]:
     """Ids, clusters, similarities and fair-draw ranks of the usable pool images in the hit clusters."""
-    found = [t.filter(pa.array(in_pool(t["sets"]))).filter(pc.field("usable")) for t in _all_rows(inputs)]
-    rows = pa.concat_tables(t.filter(pc.is_in(t["cluster"], hit)) for t in found)
+    found = (t.filter(pc.is_in(t["cluster"], hit)).filter(pc.field("usable")) for t in _all_rows(inputs))
+    rows = pa.concat_tables(t.filter(pa.array(in_pool(t["sets"]))) for t in found)
     ids = rows["image_id"].to_pylist()
     return ids, rows["cluster"].to_numpy(), rows["similarity"].to_numpy(), shuffled_order(ids, seed)
 

@@ -29,21 +29,21 @@ from curation.stage import WholeStage, derived
 from curation.store import Parts, join, matrix
 
 CHUNK = 65_536  # images compared at once
-BEST_AGREEMENT = 0.9  # pairs that would need more than this to be believed are not looked at
 PAIRS, THUMBS = 4096, 256  # pairs and images looked at at once
 
 
 @dataclass(frozen=True, kw_only=True)
 class SurvivorsConfig:
-    """When two images are copies. The thresholds belong to the copy network; None takes the network's own."""
+    """When two images are copies. All three values belong to the copy network: None takes the network's own, but for
+    `confirm` where the recipe names a cosine itself: then the cosine alone decides."""
 
     self_similarity: float | None = None
-    """Cosine from which two pool images are copies (0.60 for SSCD in the paper)."""
+    """Cosine from which two pool images are alleged to be copies (0.60 for SSCD in the paper)."""
     reference_similarity: float | None = None
-    """Cosine from which an image copies a protected one (0.45 for SSCD in the paper)."""
-    confirm: float = 1.63
-    """Cosine + agreement of the thumbnails (curation/align.py) from which an alleged pair is believed; then pairs from
-    reference_similarity (or confirm - 0.9, if that is more) upward are looked at. 0: the cosine alone decides."""
+    """Cosine from which an image is alleged to copy a protected one (0.45 for SSCD in the paper)."""
+    confirm: float | None = None
+    """Cosine + agreement of the thumbnails (curation/align.py) from which an alleged pair is believed.
+    0: the cosine alone decides, as in the paper."""
     k: int = 64
     """Most copies looked at per image."""
     as_is: tuple[str, ...] = derived()
@@ -68,43 +68,42 @@ class _Chunk:
 
 
 def find_edges(inputs: Mapping[str, Parts], cfg: SurvivorsConfig) -> Iterator[tuple[int, pa.Table]]:
-    """Pairs of rivals at or above self_similarity; (image, protected image) pairs at or above reference_similarity."""
+    """Pairs of rivals at or above self_similarity, (image, protected image) pairs at or above reference_similarity; of
+    those, the confirmed."""
     bunches = _bunches(inputs["descriptors"])
     for number, (p, q) in enumerate(block_pairs(list(range(len(bunches))))):
         x = _load(inputs, bunches[p], cfg)
         y = x if p == q else _load(inputs, bunches[q], cfg)
-        own, reference = _least(cfg)
-        tables = [_pairs(x, y, x.rivals, y.rivals, own, cfg.k, p == q)]
-        tables.append(_pairs(x, y, x.judged, y.protected, reference, cfg.k, False))
+        tables = [_pairs(x, y, x.rivals, y.rivals, cfg.self_similarity, cfg.k, p == q)]
+        tables.append(_pairs(x, y, x.judged, y.protected, cfg.reference_similarity, cfg.k, False))
         if p != q:
-            tables.append(_pairs(y, x, y.judged, x.protected, reference, cfg.k, False))
-        edges = pa.concat_tables(tables)
-        yield number, _confirmed(edges, inputs["images"], cfg.confirm) if cfg.confirm else edges
+            tables.append(_pairs(y, x, y.judged, x.protected, cfg.reference_similarity, cfg.k, False))
+        edges, parts = pa.concat_tables(tables), sorted({*bunches[p], *bunches[q]})
+        yield number, _confirmed(edges, inputs["images"], parts, cfg.confirm) if cfg.confirm else edges
 
 
-def _least(cfg: SurvivorsConfig) -> tuple[float | None, float | None]:
-    """Cosines from which a pair of rivals, and a pair with a protected image, is looked at."""
-    if not cfg.confirm or cfg.self_similarity is None or cfg.reference_similarity is None:
-        return cfg.self_similarity, cfg.reference_similarity
-    hopeful = max(cfg.reference_similarity, cfg.confirm - BEST_AGREEMENT)
-    return hopeful, hopeful
-
-
-def _confirmed(edges: pa.Table, images: Parts, least: float) -> pa.Table:
-    """The edges whose cosine and agreement of thumbnails come to at least `least`."""
-    ids = pc.unique(pa.chunked_array([*edges["a"].chunks, *edges["b"].chunks], pa.string()))
-    names, thumbs = _thumbnails(images, ids)
+def _confirmed(edges: pa.Table, images: Parts, parts: list[int], least: float) -> pa.Table:
+    """The edges whose cosine and agreement of thumbnails come to at least `least`, with that agreement."""
+    names, thumbs = _thumbnails(images, parts, _ends(edges))
     a, b = (np.array(pc.index_in(edges[end], names)) for end in ("a", "b"))
-    agreed = [align.agreement(thumbs[a[at : at + PAIRS]], thumbs[b[at : at + PAIRS]]) for at in range(0, len(a), PAIRS)]
-    score = edges["similarity"].to_numpy() + np.concatenate([np.zeros(0, np.float32), *agreed])
-    return edges.filter(pa.array(score >= least))
+    scores = [align.agreement(thumbs[a[at : at + PAIRS]], thumbs[b[at : at + PAIRS]]) for at in range(0, len(a), PAIRS)]
+    agreed = np.concatenate([np.zeros(0, np.float32), *scores])
+    where = edges.schema.get_field_index("agreement")
+    edges = edges.set_column(where, records.EDGES.field("agreement"), pa.array(agreed))
+    return edges.filter(pa.array(edges["similarity"].to_numpy() + agreed >= least))
 
 
-def _thumbnails(images: Parts, ids: pa.Array) -> tuple[pa.Array, torch.Tensor]:
+def _ends(edges: pa.Table) -> pa.Array:
+    """The images that have an edge."""
+    return pc.unique(pa.chunked_array([*edges["a"].chunks, *edges["b"].chunks], pa.string()))
+
+
+def _thumbnails(images: Parts, parts: list[int], ids: pa.Array) -> tuple[pa.Array, torch.Tensor]:
     """Ids and local contrast (align.local_contrast) of the images among `ids`; one that cannot be read agrees with none."""
     names: list[str] = []
     thumbs = [torch.zeros(0, align.SIDE, align.SIDE)]
-    for _, table in images.kept(["image_id", *(f.name for f in records.BYTES_REF)]):
+    for part in parts:
+        table = images.kept_part(part, ["image_id", *(f.name for f in records.BYTES_REF)])
         rows = table.filter(pc.is_in(table["image_id"], ids))
         for at in range(0, rows.num_rows, THUMBS):
             batch = rows.slice(at, THUMBS)
@@ -133,7 +132,7 @@ def _bunches(descriptors: Parts) -> list[list[int]]:
 
 
 def _load(inputs: Mapping[str, Parts], parts: list[int], cfg: SurvivorsConfig) -> _Chunk:
-    rows = pa.concat_tables(_with_sets(inputs, part) for part in parts)
+    rows = pa.concat_tables(_with_sets(inputs, part, ["image_id", "descriptor"]) for part in parts)
     sets = rows["sets"]
     seeds, pool = in_seeds(sets, set(cfg.as_is)), in_pool(sets)
     protected = in_any(sets, records.PROTECT_PREFIX)
@@ -142,11 +141,9 @@ def _load(inputs: Mapping[str, Parts], parts: list[int], cfg: SurvivorsConfig) -
     return _Chunk(rows["image_id"].combine_chunks(), vectors, (pool | seeds), judged, protected)
 
 
-def _with_sets(inputs: Mapping[str, Parts], part: int) -> pa.Table:
-    columns = ["image_id", "descriptor", "drop_reason"]
-    rows = inputs["descriptors"].part(part, columns)
-    rows = rows.filter(pc.is_null(rows["drop_reason"])).drop_columns(["drop_reason"])
-    return join(rows, inputs["images"].part(part, ["image_id", "sets", "drop_reason"]))
+def _with_sets(inputs: Mapping[str, Parts], part: int, columns: list[str]) -> pa.Table:
+    """Columns of a part's kept descriptors, and the sets of each image."""
+    return join(inputs["descriptors"].kept_part(part, columns), inputs["images"].kept_part(part, ["image_id", "sets"]))
 
 
 def _pairs(x: _Chunk, y: _Chunk, mine: Bools, theirs: Bools, least: float | None, k: int, same: bool) -> pa.Table:
@@ -155,24 +152,22 @@ def _pairs(x: _Chunk, y: _Chunk, mine: Bools, theirs: Bools, least: float | None
     i, j, similarity = pairs_above(x.vectors[mine], y.vectors[theirs], least, k, same)
     a = x.ids.take(pa.array(np.flatnonzero(mine)[i]))
     b = y.ids.take(pa.array(np.flatnonzero(theirs)[j]))
-    edges = pa.Table.from_arrays([a, b, pa.array(similarity)], schema=records.EDGES)
+    unseen = pa.nulls(len(a), pa.float32())
+    edges = pa.Table.from_arrays([a, b, pa.array(similarity), unseen], schema=records.EDGES)
     return edges.filter(pc.not_equal(edges["a"], edges["b"]))
 
 
-EDGES = WholeStage(name="edges", consumes=("descriptors", "images"), version=1, fn=find_edges)
+EDGES = WholeStage(name="edges", consumes=("descriptors", "images"), version=2, fn=find_edges)
 
 
 def judge(inputs: Mapping[str, Parts], cfg: SurvivorsConfig) -> Iterator[tuple[int, pa.Table]]:
     """records.SURVIVORS for every described image. Only images with an edge are held in memory."""
     edges = inputs["edges"].whole()
-    facts = _facts(inputs, pc.unique(pa.chunked_array([*edges["a"].chunks, *edges["b"].chunks], pa.string())))
-    groups = _Groups(facts, edges, cfg)
+    groups = _Groups(_facts(inputs, _ends(edges)), edges, cfg)
     for part in inputs["descriptors"].numbers:
-        rows = _with_sets(inputs, part).select(["image_id", "sets"])
-        verdicts = [groups.verdict(name, sets) for name, sets in zip(*rows.to_pydict().values(), strict=True)]
-        columns = [{"image_id": name, "sets": sets} | v for name, sets, v in
-                   zip(rows["image_id"].to_pylist(), rows["sets"].to_pylist(), verdicts, strict=True)]  # fmt: skip
-        yield part, pa.Table.from_pylist(columns, schema=records.SURVIVORS)
+        rows = _with_sets(inputs, part, ["image_id"]).to_pylist()
+        judged = [row | groups.verdict(row["image_id"], row["sets"]) for row in rows]
+        yield part, pa.Table.from_pylist(judged, schema=records.SURVIVORS)
 
 
 def _facts(inputs: Mapping[str, Parts], ids: pa.Array) -> dict[str, dict[str, Any]]:
@@ -201,7 +196,7 @@ class _Groups:
             for one, other in ((x, y), (y, x)):
                 if self._is_protected(other):
                     self.touch[one] = max(self.touch.get(one, (-2.0, "")), (similarity, other))
-            if self._is_rival(x) and self._is_rival(y) and (self.cfg.confirm or similarity >= (self.cfg.self_similarity or 0)):
+            if self._is_rival(x) and self._is_rival(y) and similarity >= (self.cfg.self_similarity or 0):
                 ties.append((x, y))
                 self.direct[x, y] = self.direct[y, x] = similarity
                 self.strongest[x] = max(self.strongest.get(x, -2.0), similarity)
@@ -246,8 +241,7 @@ class _Groups:
             return row | {"drop_reason": "protected_set"}
         if members[0] != name and not in_seed:
             score = self.direct.get((name, members[0]), self.strongest[name])
-            limit = self.cfg.reference_similarity if self.cfg.confirm else self.cfg.self_similarity
-            why = {"drop_score": score, "drop_limit": limit, "drop_cause": members[0]}
+            why = {"drop_score": score, "drop_limit": self.cfg.self_similarity, "drop_cause": members[0]}
             return row | {"drop_reason": "copy"} | why
         if members[0] != name and not self.as_is.intersection(sets):
             row["usable"] = False  # it may ask, as a seed; its representative may be chosen
@@ -261,4 +255,4 @@ class _Groups:
         return self.touch.get(name) or (max(touched) if touched else None)
 
 
-SURVIVORS = WholeStage(name="survivors", consumes=("descriptors", "edges", "images"), version=1, fn=judge)
+SURVIVORS = WholeStage(name="survivors", consumes=("descriptors", "edges", "images"), version=2, fn=judge)

@@ -53,7 +53,7 @@ def test_model_card_agrees_with_the_metadata(name: str) -> None:
     assert told["digest"] == encoder.digest
     assert (told["name"], told["fit"]) == (encoder.name, encoder.fit)
     assert (int(told["side"]), int(told["dim"])) == (encoder.side, encoder.dim)
-    for key in ("self_similarity", "reference_similarity"):
+    for key in ("self_similarity", "reference_similarity", "confirm"):
         assert getattr(encoder, key) == (float(told[key]) if key in told else None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,9 +17,9 @@ from tests.pipelines import tiny
 from tests.pipelines.conftest import World
 
 
-def line(done: object) -> str:
-    assert done.returncode == 1, done.stdout  # type: ignore[attr-defined]
-    return done.stderr.strip().splitlines()[-1]  # type: ignore[attr-defined]
+def line(done: CompletedProcess[str]) -> str:
+    assert done.returncode == 1, done.stdout
+    return done.stderr.strip().splitlines()[-1]
 
 
 @pytest.fixture

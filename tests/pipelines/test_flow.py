@@ -9,6 +9,7 @@ import pytest
 
 from curation import records
 from curation.stage import MapStage
+from curation.stages.survivors import SurvivorsConfig
 from pipelines.config import Recipe, RecipeError
 from pipelines.flow import FLOW, network, resolve
 from pipelines.run import recipe_print
@@ -30,13 +31,24 @@ def test_nouns_are_the_flow_and_have_views() -> None:
     assert set(names) <= {path.stem for path in (ROOT / "sql" / "views").glob("*.sql")}
 
 
-def test_the_copy_networks_thresholds_are_taken_unless_named() -> None:
-    card = network("copy-small")
-    resolved = resolve(Recipe()).survivors
-    assert (resolved.self_similarity, resolved.reference_similarity) == (card.self_similarity, card.reference_similarity)
-    own = resolve(replace(Recipe(), survivors=replace(Recipe().survivors, self_similarity=0.9)))
-    assert own.survivors.self_similarity == 0.9
-    assert own.survivors.reference_similarity == card.reference_similarity
+def resolved(**named: float) -> SurvivorsConfig:
+    return resolve(replace(Recipe(), survivors=SurvivorsConfig(**named))).survivors
+
+
+def test_the_copy_networks_values_are_taken_unless_named() -> None:
+    card, own = network("copy-small"), resolved()
+    assert own.confirm == card.confirm
+    assert own.confirm is not None
+    assert own.self_similarity == own.reference_similarity == pytest.approx(own.confirm - 0.9)
+    alone = resolved(confirm=0)
+    assert (alone.self_similarity, alone.reference_similarity) == (card.self_similarity, card.reference_similarity)
+
+
+def test_a_cosine_that_the_recipe_names_decides_alone() -> None:
+    card, own = network("copy-small"), resolved(self_similarity=0.9)
+    assert (own.self_similarity, own.reference_similarity, own.confirm) == (0.9, card.reference_similarity, 0)
+    both = resolved(reference_similarity=0.5, confirm=1.5)
+    assert (both.self_similarity, both.reference_similarity, both.confirm) == (pytest.approx(0.6), 0.5, 1.5)
 
 
 def test_a_network_without_thresholds_asks_for_them() -> None:

@@ -69,10 +69,10 @@ def make_seeds(root: Path, first: int, count: int) -> Path:
     return root
 
 
-def curate(*arguments: object, home: Path | None = None, **more: object) -> subprocess.CompletedProcess[str]:
+def curate(*arguments: object, home: Path | None = None) -> subprocess.CompletedProcess[str]:
     """`curate` with these arguments, to its end."""
     command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(home), timeout=240, **more)  # type: ignore[call-overload]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(home), timeout=240)
 
 
 def environment(home: Path | None) -> dict[str, str]:

@@ -100,3 +100,9 @@ def test_a_refused_image_is_nobodys_duplicate(store):
     (part,) = run(identify, store, ["scanned"], ImagesConfig())
     assert part[1]["drop_reason"].to_pylist() == ["too_many_bytes", "too_many_bytes", None]
     assert by_id([part])[name(2)]["sets"] == ["pool"]
+
+
+@pytest.mark.parametrize("limit", [0, (1 << 30) + 1])
+def test_a_limit_that_could_have_no_effect_is_refused(limit):
+    with pytest.raises(ValueError, match="max_bytes must be 1 to"):
+        ImagesConfig(max_bytes=limit)

@@ -9,7 +9,7 @@ import pytest
 from curation import records
 from curation.stages import survivors
 from curation.stages.survivors import SurvivorsConfig, find_edges, judge
-from tests.curation.making import POOL, by_id, image_row, name, put, put_vectors, run, turned
+from tests.curation.making import POOL, by_id, encoded, file_row, image_row, name, picture, put, put_vectors, run, turned
 
 SELF, REFERENCE = math.cos(math.radians(10.5)), math.cos(math.radians(20.5))
 CFG = SurvivorsConfig(confirm=0, self_similarity=SELF, reference_similarity=REFERENCE)
@@ -137,3 +137,36 @@ def test_dropped_descriptors_take_no_part(store):
     store.write_part("edges", 0, edges, "test")
     assert edges.num_rows == 0
     assert list(by_id(run(judge, store, ["descriptors", "edges", "images"], CFG))) == [name(1)]
+
+
+def test_pairs_are_believed_if_their_thumbnails_agree(store, tmp_path):
+    """Equal descriptors throughout: a framed copy, another picture, and a file that is gone."""
+    shown = [picture(1), picture(1).crop((6, 6, 122, 122)), picture(2), picture(3)]
+    rows = [file_row(encoded(image), tmp_path / f"{n}.png") for n, image in enumerate(shown)]
+    (tmp_path / "3.png").unlink()
+    ids = [row["image_id"] for row in rows]
+    put(store, "images", rows[:2], records.IMAGES, 0)
+    put(store, "images", rows[2:], records.IMAGES, 1)
+    for part, some in enumerate((ids[:2], ids[2:])):
+        put_vectors(store, "descriptors", dict.fromkeys(some, (1, 0)), part)
+    alleged = run(
+        find_edges, store, ["descriptors", "images"], SurvivorsConfig(confirm=0, self_similarity=0.9, reference_similarity=0.9)
+    )
+    believed = run(
+        find_edges,
+        store,
+        ["descriptors", "images"],
+        SurvivorsConfig(confirm=1.63, self_similarity=0.9, reference_similarity=0.9),
+    )
+    assert [t.num_rows for _, t in alleged] == [6]
+    assert alleged[0][1]["agreement"].null_count == 6
+    (edge,) = believed[0][1].to_pylist()
+    assert {edge["a"], edge["b"]} == set(ids[:2])
+    assert 0.7 < edge["agreement"] <= 1.001
+
+
+def test_nothing_alleged_nothing_confirmed(store):
+    put(store, "images", [image_row(1), image_row(2)], records.IMAGES)
+    put_vectors(store, "descriptors", {1: (1, 0), 2: (0, 1)})
+    cfg = SurvivorsConfig(confirm=1.63, self_similarity=0.9, reference_similarity=0.9)
+    assert [t.num_rows for _, t in run(find_edges, store, ["descriptors", "images"], cfg)] == [0]
