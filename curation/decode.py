@@ -24,6 +24,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000
            "PCX", "TGA", "SGI", "DDS")  # fmt: skip
 """Raster formats that Pillow decodes by itself; its JPEG reader opens MPO too. Never EPS, PS, PDF or WMF."""
 
+SUFFIX = {"JPEG": "jpg", "MPO": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}
+"""File suffixes that are not the format's name in lower case."""
+
 _PRIVATE = ("GPS", "MakerNote", "Serial", "Owner", "UniqueID", "UserComment", "JPEGInterchangeFormat", "JpegIF", "Thumb",
             "XMLPacket", "ImageResources", "InterColorProfile")  # fmt: skip
 LONGEST = 8  # times its short edge: a strip that is longer is cut to its centre before "crop" resizes it

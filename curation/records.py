@@ -225,6 +225,68 @@ NOUNS: dict[str, str] = {
 """Every noun in the order of the flow: the folders of a run and the views of `curate query`."""
 
 
+LINKS = pa.schema(
+    [
+        _field("url", pa.string(), "address as found, resolved; as fetched once it is normalised"),
+        _field("page", pa.string(), "address of the page that links to it"),
+        _field("source", pa.string(), "list or archive it was found in"),
+        _field("row", pa.int64(), "line or row of a list, byte offset of a record in an archive"),
+        _field("tag", pa.string(), "element or field that holds it"),
+        _field("caption", pa.string(), "alternative text, or a caption column"),
+        _field("extra", pa.string(), "other columns of a list, one JSON object"),
+        _field("opt_out", pa.string(), "the page's directive against its use"),
+        *(f for f in VERDICT if f.name in ("drop_reason", "error_message")),
+    ]
+)
+"""One row is one link of a page, or one row of a URL list."""
+
+URLS = pa.schema(
+    [
+        _field("url_id", pa.string(), "first 128 bits of the SHA-256 of the URL, 32 hex characters"),
+        _field("url", pa.string(), "the address that is fetched"),
+        _field("host", pa.string(), "its host"),
+        _field("mentions", pa.int64(), "links that lead to it"),
+        _field("page", pa.string(), "the page of the first of them"),
+        _field("caption", pa.string(), "the first caption among them"),
+        _field("source", pa.string(), "list or archive of the first of them"),
+    ]
+)
+"""One row is one address to fetch, in an order that spreads every host over the whole crawl."""
+
+FETCHED = pa.schema(
+    [
+        _field("url_id", pa.string(), "as in urls"),
+        _field("url", pa.string(), "the address that was asked for"),
+        IMAGE_ID,
+        _field("sha256", pa.string(), "SHA-256 of the body"),
+        _field("status", pa.int32(), "HTTP status of the last answer; null: there was none"),
+        _field("final_url", pa.string(), "the address that answered, after redirects"),
+        _field("redirects", pa.int32(), "redirects followed"),
+        _field("content_type", pa.string(), "as the server says"),
+        _field("format", pa.string(), "JPEG, PNG, ... as the bytes say"),
+        _field("robots", pa.string(), "robots.txt of the host: rules, none, unreachable, ignored; null: not asked"),
+        _field("opt_out", pa.string(), "the directive that keeps it out"),
+        _field("attempts", pa.int32(), "times it was asked for"),
+        _field("began", pa.float64(), "start of the last attempt, seconds since the epoch"),
+        _field("seconds", pa.float32(), "from its host's queue to its last byte"),
+        _field("page", pa.string(), "as in urls"),
+        _field("caption", pa.string(), "as in urls"),
+        *BYTES_REF,
+        _field("tar_end", pa.int64(), "where its members end in the tar"),
+        *(f for f in VERDICT if f.name in ("drop_reason", "error_message")),
+    ]
+)
+"""One row is one address and what became of it; null `drop_reason`: an image, in images/NNNNN.tar of the crawl."""
+
+CRAWL_NOUNS: dict[str, str] = {
+    "sources": "lists and archives",
+    "links": "links found",
+    "urls": "addresses to fetch",
+    "fetched": "answers",
+}
+"""Every noun of a crawl, in the order of its flow."""
+
+
 def verdicts(rows: int, reason: dict[int, dict[str, object]] | None = None) -> list[pa.Array]:
     """Six verdict columns for `rows` rows; `reason` maps a row number to the verdict fields it sets."""
     columns: dict[str, list[object]] = {f.name: [None] * rows for f in VERDICT}

@@ -1,7 +1,8 @@
-"""The two shapes of a stage, and what a network must offer to be used in one.
+"""The shapes of a stage, and what a network must offer to be used in one.
 
-A stage is a pure function and a card that describes it. `MapStage`: one part in, one part out, rows in rows out.
-`WholeStage`: all parts in, any parts out. Neither knows Ray, paths or progress bars.
+A stage is a function and a card that describes it. `MapStage`: one part in, one part out, rows in rows out.
+`WholeStage`: all parts in, any parts out. `JournalStage`: like the first, but safe at every row. None knows Ray or
+progress bars.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from curation.journal import Journal
 from curation.store import Parts
 
 
@@ -111,7 +113,31 @@ class WholeStage:
         return self.name
 
 
-Stage = MapStage | WholeStage
+@dataclass(frozen=True, kw_only=True)
+class JournalStage:
+    """Part to part, row by row in any order, each row safe as soon as it is done: for work that others must not see twice.
+
+    fn(rows, journal, tool): does the rows of the part that are not in `journal.done` (row numbers) and adds each.
+    setup(cfg, root): builds the tool once per worker; root is the run folder. Rows once done stay done whatever the
+    config becomes: only other input makes a part anew.
+    tar: path in the run of the tar that takes what the journal is given.
+    """
+
+    name: str
+    consumes: tuple[str, ...]
+    fn: Callable[[pa.Table, Journal, Any], None]
+    version: int
+    setup: Callable[[Any, str], Any]
+    schema: pa.Schema
+    tar: str
+
+    @property
+    def produces(self) -> str:
+        return self.name
+
+
+PartStage = MapStage | JournalStage
+Stage = MapStage | WholeStage | JournalStage
 
 
 def check(stage: MapStage, received: pa.Table, produced: pa.Table) -> pa.Table:

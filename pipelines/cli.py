@@ -49,6 +49,40 @@ def run(
 
 
 @app.command()
+def crawl(
+    lists: Annotated[
+        list[str] | None, typer.Argument(help="URL lists (txt, csv, jsonl, Parquet), WARC, WAT; files, folders, globs.")
+    ] = None,
+    out: Annotated[str, typer.Option(help="Crawl folder, made if needed; an unfinished crawl goes on.")] = "crawl",
+    contact: Annotated[
+        str | None, typer.Option(help="Mail address or page for the owners of hosts; in the user agent.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML recipe; its [links] and [crawl] are used.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value.")] = None,
+    retry_failed: Annotated[
+        list[str] | None, typer.Option(metavar="CLASS", help="Try rows of this error class again; again for more.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Crawler processes; default: one per core.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to join; default: a private one here.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch the images that lists, pages and archives link to: politely, safely, resumable at the row.
+
+    [dim]curate crawl urls.parquet --contact me@example.org --out crawl[/dim]
+    """
+    from pipelines.compose import compose_crawl
+    from pipelines.crawl import crawl as fetch
+    from pipelines.progress import Progress
+    from pipelines.summary import crawl_text
+
+    chosen = compose_crawl(recipe, tuple(lists or ()), contact, tuple(set_ or ()))
+    progress, again = Progress(quiet=quiet or as_json), tuple(retry_failed or ())
+    facts = fetch(chosen, out, again=again, workers=workers, address=address, progress=progress)
+    print(json.dumps(facts)) if as_json else console.print(crawl_text(facts))
+
+
+@app.command()
 def status(run_dir: RunDir, as_json: AsJson = False) -> None:
     """How far a run has come, noun by noun.
 

@@ -28,3 +28,13 @@ def compose(
     if not made.seeds:
         raise RecipeError("no seed set: say --seeds NAME or --seeds PATH, or [[seeds]] in the recipe")
     return made
+
+
+def compose_crawl(recipe: Path | None, lists: tuple[str, ...], contact: str | None, changes: tuple[str, ...]) -> Recipe:
+    """From the options of `curate crawl` to a recipe: lists of the command line in place of the file's pool."""
+    table = read_table(recipe) if recipe else {}
+    if lists:
+        table.setdefault("pool", {})["sources"] = list(lists)
+    if contact is not None:
+        table.setdefault("crawl", {})["contact"] = contact
+    return parse(table, changes)

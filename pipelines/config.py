@@ -19,12 +19,14 @@ from curation.stages.clusters import ClustersConfig
 from curation.stages.descriptors import DescriptorsConfig
 from curation.stages.embeddings import EmbeddingsConfig
 from curation.stages.images import ImagesConfig
+from curation.stages.links import LinksConfig
 from curation.stages.manifest import ManifestConfig
 from curation.stages.neighbors import NeighborsConfig
 from curation.stages.sanitized import SanitizedConfig
 from curation.stages.selection import SeedPlan, SelectionConfig
 from curation.stages.sources import SourcesConfig
 from curation.stages.survivors import SurvivorsConfig
+from curation.web.policy import CrawlPolicy
 
 
 class RecipeError(ValueError):
@@ -63,6 +65,8 @@ class Recipe:
     pool: PoolSection = field(default_factory=PoolSection)
     seeds: tuple[SeedSection, ...] = ()
     protect: tuple[ProtectSection, ...] = ()
+    links: LinksConfig = field(default_factory=LinksConfig)
+    crawl: CrawlPolicy = field(default_factory=CrawlPolicy)
     images: ImagesConfig = field(default_factory=ImagesConfig)
     sanitized: SanitizedConfig = field(default_factory=SanitizedConfig)
     descriptors: DescriptorsConfig = field(default_factory=DescriptorsConfig)
@@ -87,6 +91,11 @@ class Recipe:
             protect=tuple((p.name, p.path) for p in self.protect),
             part_rows=self.pool.part_rows,
         )
+
+    @property
+    def links_config(self) -> LinksConfig:
+        policy = self.crawl
+        return replace(self.links, lists=self.pool.sources, block=policy.block, allow=policy.allow, opt_outs=policy.opt_outs)
 
     @property
     def survivors_config(self) -> SurvivorsConfig:

@@ -14,7 +14,9 @@ from curation.stages import (
     clusters,
     descriptors,
     embeddings,
+    fetched,
     images,
+    links,
     manifest,
     neighbors,
     sanitized,
@@ -72,6 +74,14 @@ FLOW: tuple[Step, ...] = (
     Step(selection.STAGE, lambda r: r.selection_config),  # as is, sample-based, cluster-based
     Step(manifest.MANIFEST, lambda r: r.manifest),  # the curated set, cut into shards
     Step(manifest.SHARDS, lambda r: r.manifest),  # WebDataset tars of the original bytes
+)
+
+
+CRAWL: tuple[Step, ...] = (
+    Step(links.SOURCES, lambda r: r.links_config),  # URL lists, WARC and WAT archives: split into parts
+    Step(links.LINKS, lambda r: r.links_config),  # every link, normalised, or why it will not be asked
+    Step(links.URLS, lambda r: r.links_config),  # every address once, hosts spread over the crawl
+    Step(fetched.STAGE, lambda r: r.crawl),  # an image or a reason, politely; safe at every row
 )
 
 

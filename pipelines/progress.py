@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 
 from curation.store import Receipt
+from curation.web.policy import CrawlPolicy
 from pipelines.config import Recipe
 from pipelines.runner import Task
 
@@ -27,6 +28,20 @@ class Bar:
         self.done += images
         if self.bars and self.task is not None:
             self.bars.update(self.task, completed=self.done, rate=f"{self.rate:,.0f}/s")
+
+    def show(self, done: int, counts: Mapping[str, int]) -> None:
+        """How many rows are done by now, and what became of them ("" is success)."""
+        self.done = max(self.done, done)
+        failed = ", ".join(f"{reason} {count:,}" for reason, count in leading(counts))
+        if self.bars and self.task is not None:
+            told = f"{self.rate:,.0f}/s  {counts.get('', 0):,} images" + (f"; {failed}" if failed else "")
+            self.bars.update(self.task, completed=self.done, rate=told)
+
+    def alarm(self, done: int, counts: Mapping[str, int]) -> None:
+        main = ", ".join(f"{reason} {count / done:.0%}" for reason, count in leading(counts))
+        self.console.print(
+            f"[red]  {self.name}: only {counts.get('', 0) / done:.0%} of the first {done:,} succeeded: {main}[/red]"
+        )
 
     def lost(self, task: Task) -> None:
         where = "" if task.part is None else f" part {task.part}"
@@ -46,6 +61,11 @@ class Bar:
         self.console.print(
             f"{self.name:>12}  {kept:>9,} rows  {fresh}{speed}" + (f"  [dim]dropped {dropped}[/dim]" if dropped else "")
         )
+
+
+def leading(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The three most frequent reasons ("" is none)."""
+    return sorted(((reason, count) for reason, count in counts.items() if reason), key=lambda one: -one[1])[:3]
 
 
 def tally(receipts: Iterable[Receipt]) -> tuple[int, dict[str, int]]:
@@ -71,6 +91,19 @@ class Progress:
         off = [name for name in ("nsfw", "faces") if getattr(recipe.sanitized, name) == "none"]
         if off:
             self.console.print(f"[yellow]not checked: {' and '.join(off)} (none in the recipe)[/yellow]")
+
+    def crawling(self, workers: int, policy: CrawlPolicy) -> None:
+        """Whom the crawl says it is, and which of its manners are off."""
+        self.console.print(f"{workers} crawlers as {policy.agent}")
+        loose = ["robots.txt is ignored"] if policy.robots == "ignore" else []
+        loose += ["no limit per host"] if not policy.rate else []
+        loose += ["no opt-out is honoured"] if not policy.opt_outs else []
+        loose += [f"may connect to {', '.join(policy.networks)}"] if policy.networks else []
+        if loose:
+            self.console.print(f"[yellow]{'; '.join(loose)}[/yellow]")
+
+    def told(self, text: str) -> None:
+        self.console.print(text)
 
     @contextmanager
     def stage(self, name: str, total: int | None, done: int) -> Iterator[Bar]:

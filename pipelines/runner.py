@@ -34,11 +34,12 @@ import psutil
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
-from curation.stage import MapStage, WholeStage
+from curation.stage import JournalStage, PartStage, Stage, WholeStage
 from curation.store import Receipt, Store
 from pipelines import work
 
 ATTEMPTS = 3  # workers that may die over one task before the run stops
+TICK = 1.0  # seconds between looks at what workers are doing
 STORE_BYTES = 80 * 2**20  # Ray's object store: receipts only, so the smallest it takes
 
 
@@ -64,22 +65,29 @@ class Worker:
     def __init__(self, url: str) -> None:
         self.store, self.ready, self.tool = Store(url), "", None
 
-    def run(self, stage: MapStage | WholeStage, cfg: Any, task: Task) -> list[Receipt] | tuple[str, str]:
+    def run(self, stage: Stage, cfg: Any, task: Task) -> list[Receipt] | tuple[str, str]:
         """Receipts, or (message, traceback) of what went wrong: exceptions of libraries need not survive a pickle."""
         try:
             if isinstance(stage, WholeStage):
                 return self._whole(stage, cfg, task)
             threads(1)
             self._set_up(stage, cfg)
+            if isinstance(stage, JournalStage):
+                return [work.run_journal(self.store, stage, self.tool, task.part or 0, task.made_by)]
             return [work.run_part(self.store, stage, cfg, self.tool, task.part or 0, task.made_by)]
         except Exception as error:
             return explain(error), traceback.format_exc()
 
-    def _set_up(self, stage: MapStage, cfg: Any) -> None:
-        state = repr((stage.name, cfg, [self.store.receipts(noun) for noun in stage.also]))
-        if self.ready != state:
-            side = {noun: self.store.parts(noun).whole() for noun in stage.also}
-            self.tool, self.ready = stage.setup(cfg, side), state
+    def _set_up(self, stage: PartStage, cfg: Any) -> None:
+        also = () if isinstance(stage, JournalStage) else stage.also
+        state = repr((stage.name, cfg, [self.store.receipts(noun) for noun in also]))
+        if self.ready == state:
+            return
+        if isinstance(stage, JournalStage):
+            self.tool = stage.setup(cfg, self.store.root)
+        else:
+            self.tool = stage.setup(cfg, {noun: self.store.parts(noun).whole() for noun in also})
+        self.ready = state
 
     def _whole(self, stage: WholeStage, cfg: Any, task: Task) -> list[Receipt]:
         self.tool, self.ready = None, ""
@@ -155,17 +163,25 @@ class Cluster:
             shutil.rmtree(self.temporary, ignore_errors=True)
 
     def run(
-        self, stage: MapStage | WholeStage, cfg: Any, tasks: Sequence[Task], lost: Callable[[Task], None] = lambda _: None
+        self,
+        stage: Stage,
+        cfg: Any,
+        tasks: Sequence[Task],
+        lost: Callable[[Task], None] = lambda _: None,
+        tick: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[Task, list[Receipt]]]:
         """Work through `tasks`, yielding each with its receipts as it ends. Raises RunError.
 
-        lost: told of every task whose worker died and that is tried again.
+        lost: told of every task whose worker died and that is tried again. tick: called about every second.
         """
         waiting, deaths = list(reversed(tasks)), dict.fromkeys(tasks, 0)
         running: dict[Any, tuple[Task, Any]] = {}
         while waiting or running:
             self._fill(running, waiting, stage, cfg)
-            done, _ = ray.wait(list(running), num_returns=1)
+            done, _ = ray.wait(list(running), num_returns=1, timeout=TICK)
+            tick()
+            if not done:
+                continue
             task, worker = running.pop(done[0])
             try:
                 result = ray.get(done[0])

@@ -87,3 +87,16 @@ def _shard_stats(store: Store) -> dict[str, Any]:
     shards = {f"{part:05d}.tar": {"count": r.rows, "successes": r.kept, "failed": r.rows - r.kept}
               for part, r in store.receipts("shards").items()}  # fmt: skip
     return {"shards": shards} | {name: sum(s[name] for s in shards.values()) for name in ("count", "successes", "failed")}
+
+
+def crawl_text(facts: dict[str, Any]) -> Table:
+    """The facts of a crawl as a table."""
+    table = Table(title=f"{facts['images']:,} images fetched", box=None, header_style="dim", title_justify="left")
+    for name in ("noun", "rows", "kept"):
+        table.add_column(name, justify="left" if name == "noun" else "right")
+    table.add_column("why not")
+    for noun, row in facts["nouns"].items():
+        why = ", ".join(f"{count:,} {reason}" for reason, count in sorted(row["reasons"].items(), key=lambda one: -one[1]))
+        table.add_row(noun, f"{row['rows']:,}", f"{row['kept']:,}", why)
+    table.caption = f"images: {facts['crawl']}/images; as a pool: curate run --pool {facts['crawl']}"
+    return table

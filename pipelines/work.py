@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from curation import records
+from curation.journal import Journal, Place
 from curation.shards import TarSink
 from curation.sources import read_bytes
-from curation.stage import MapStage, WholeStage, check
+from curation.stage import JournalStage, MapStage, WholeStage, check
 from curation.store import Receipt, Store, join, keep
 
 
@@ -26,6 +27,23 @@ def run_part(store: Store, stage: MapStage, cfg: Any, tool: Any, part: int, made
         tables = [_pour(_batch(stage, cfg, tool, batch), sink) for batch in batches(rows, stage.batch_rows)]
         sink.commit()
     return store.write_part(stage.name, part, pa.concat_tables(tables), made_by, time.monotonic() - started)
+
+
+def run_journal(store: Store, stage: JournalStage, tool: Any, part: int, made_by: str) -> Receipt:
+    """Do what is missing of a part, row by row, then commit it."""
+    started = time.monotonic()
+    place = Place.of(store, stage.name, stage.tar, part)
+    rows = store.part(stage.consumes[0], part)
+    with Journal(place, made_by) as journal:
+        done = store.receipt(stage.name, part)
+        if done and done.fingerprint == made_by:  # by a worker that outlived its run, while this one waited
+            journal.forget()
+            return done
+        stage.fn(rows, journal.open(), tool)
+        journal.finish()
+        receipt = store.write_part(stage.name, part, journal.table(stage.schema), made_by, time.monotonic() - started)
+        journal.forget()
+    return receipt
 
 
 def received(store: Store, stage: MapStage, part: int) -> pa.Table:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from curation.sources import directory, parquet, tar
 from curation.sources.found import MAX_BYTES, Found, SourceError, filesystem, full_uri, one_line, stamp, unit
 
-__all__ = ["MAX_BYTES", "Found", "SourceError", "plan", "read_bytes", "read_units"]
+__all__ = ["MAX_BYTES", "Found", "SourceError", "listed", "plan", "read_bytes", "read_units"]
 
 _CONTAINERS = {".tar": ("tar", tar.plan), ".parquet": ("parquet", parquet.plan)}
 _PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz", ".zip", ".7z", ".rar")
@@ -56,6 +56,16 @@ def _plan_paths(paths: list[str], set_name: str) -> list[dict[str, Any]]:
         else:
             units += [u for fs, path, _ in given for u in _plan_directory(set_name, fs, path)]
     return units
+
+
+def listed(source: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """(uri, path below the source, what the file system tells) of every file of a source, by path. Raises SourceError."""
+    out: list[tuple[str, str, dict[str, Any]]] = []
+    for fs, path, info in map(_look, _expand(source)):
+        found = directory.files(fs, path)[0] if info["type"] == "directory" else {path: info}
+        root = path if info["type"] == "directory" else _folder(path)
+        out += [(full_uri(fs, one), one[len(root) :].strip("/"), facts) for one, facts in sorted(found.items())]
+    return out
 
 
 def _look(source: str) -> tuple[Any, str, dict[str, Any]]:

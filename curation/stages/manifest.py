@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 
 from curation import records
+from curation.decode import SUFFIX
 from curation.sets import dump
 from curation.stage import MapStage, WholeStage
 from curation.store import Parts, join
 
-SUFFIX = {"JPEG": "jpg", "MPO": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}
 PLAIN_SIDECARS = ("cls", "cls2", "caption")
 
 

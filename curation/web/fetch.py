@@ -1,0 +1,271 @@
+"""One URL to the bytes of an image, or to the reason why not: bounded in time, bytes, redirects and addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import io
+import ipaddress
+import ssl
+import warnings
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urljoin
+
+import aiohttp
+import yarl
+from PIL import Image
+
+from curation.decode import FORMATS
+from curation.web import hosts
+from curation.web.address import AddressRefused, refused, socket_factory
+from curation.web.consent import MAX_ROBOTS, opt_out
+from curation.web.policy import CrawlPolicy
+from curation.web.urls import Refused, host_of, normalise
+
+REDIRECTS = (301, 302, 303, 307, 308)
+CHUNK = 1 << 16
+_HEADERS = {"Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """What became of a URL. reason: null where `data` is an image, else a stable error class."""
+
+    status: int | None = None
+    reason: str | None = None
+    detail: str | None = None
+    final_url: str | None = None
+    redirects: int = 0
+    content_type: str | None = None
+    format: str | None = None
+    opt_out: str | None = None
+    retry_after: float | None = None
+    data: bytes | None = None
+
+
+class Fetcher:
+    """A session with all its walls. Use as an async context manager, one per crawler."""
+
+    def __init__(self, policy: CrawlPolicy, resolver: Any = None) -> None:
+        self.policy, self.resolver = policy, resolver
+        self.networks = tuple(ipaddress.ip_network(net) for net in policy.networks)
+        self.block, self.allow = hosts.load(policy.block), hosts.load(policy.allow)
+
+    async def __aenter__(self) -> Fetcher:
+        connector = aiohttp.TCPConnector(
+            limit=self.policy.concurrency,
+            resolver=self.resolver,
+            ttl_dns_cache=300,
+            socket_factory=socket_factory(self.networks),
+        )
+        self.session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS | {"User-Agent": self.policy.agent},
+            timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
+            max_line_size=self.policy.max_header_bytes,
+            max_field_size=self.policy.max_header_bytes,
+            trust_env=False,  # behind a proxy the address that is connected to could not be checked
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.session.close()
+
+    def judge(self, url: str) -> None:
+        """Raises Refused for a URL that may not be asked: by the lists, or a literal address that is not public."""
+        hosts.judge(url, self.block, self.allow)
+        literal = host_of(url)
+        why = refused(literal, self.networks) if _is_address(literal) else None
+        if why:
+            raise Refused("blocked_address", why)
+
+    async def get(self, url: str, most: int, seconds: float) -> Fetched:
+        """One request without redirects: at most `most` bytes, in at most `seconds`. Errors become reasons."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._get(url, most)
+        except Refused as refusal:
+            return Fetched(reason=refusal.reason, detail=refusal.detail)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, zlib.error, AssertionError) as error:
+            return Fetched(reason=error_class(error), detail=f"{type(error).__name__}: {error}"[:200])
+
+    async def _get(self, url: str, most: int) -> Fetched:
+        self.judge(url)
+        target = yarl.URL(url, encoded=True)
+        if (target.host or "").rstrip(".") != host_of(url):
+            raise Refused("bad_url", "its host can be read in two ways")
+        async with self.session.get(target, allow_redirects=False) as response:
+            facts = Fetched(
+                status=response.status,
+                content_type=response.headers.get("Content-Type"),
+                final_url=url,
+                opt_out=opt_out(response.headers.items(), self.policy.opt_outs),
+                retry_after=_seconds(response.headers.get("Retry-After")),
+            )
+            if response.status in REDIRECTS:
+                response.close()
+                return replace(facts, reason="redirect", detail=response.headers.get("Location"))
+            if response.status != 200:
+                response.close()
+                return replace(facts, reason=status_class(response.status), detail=f"HTTP {response.status}")
+            if facts.opt_out:
+                response.close()
+                return replace(facts, reason="opt_out", detail=facts.opt_out)
+            return replace(facts, data=await _body(response, most))
+
+
+Permit = Callable[[str], Awaitable[None]]
+
+
+async def fetch(fetcher: Fetcher, url: str, permit: Permit, slots: asyncio.Semaphore) -> Fetched:
+    """A URL to its end, over its redirects, while one of `slots` is free.
+
+    permit(url): waits for the host's turn, or raises Refused. Waiting for turns and slots takes none of the deadline.
+    """
+    policy, left, seen = fetcher.policy, fetcher.policy.deadline, {url}
+    loop = asyncio.get_running_loop()
+    found = Fetched()
+    for hop in range(policy.max_redirects + 1):
+        try:
+            await permit(url)
+        except Refused as refusal:
+            return Fetched(reason=refusal.reason, detail=refusal.detail, final_url=url, redirects=hop)
+        async with slots:
+            began = loop.time()
+            found = replace(await fetcher.get(url, policy.max_bytes, left), redirects=hop)
+            left -= loop.time() - began
+        if found.reason != "redirect":
+            return found if found.data is None else sniffed(found, policy.max_pixels)
+        try:
+            url = normalise(found.detail or "", url)
+        except Refused as refusal:
+            return replace(found, reason=refusal.reason, detail=refusal.detail)
+        if url in seen:
+            return replace(found, reason="redirect_loop", detail=url)
+        if left <= 0:
+            return replace(found, reason="timeout", detail="redirects took all the time")
+        seen.add(url)
+    return replace(found, reason="too_many_redirects", detail=f"more than {policy.max_redirects}")
+
+
+async def robots_of(fetcher: Fetcher, origin: str) -> tuple[int, bytes]:
+    """Status and body of a host's robots.txt, five redirects followed (RFC 9309); status 0: it cannot be had."""
+    url = f"{origin}/robots.txt"
+    for _ in range(6):
+        found = await fetcher.get(url, MAX_ROBOTS, fetcher.policy.deadline)
+        if found.reason == "too_many_bytes":
+            return 200, b"User-agent: *\nDisallow: /"  # who sends half a megabyte of rules is taken to mean no
+        if found.reason != "redirect":
+            return (200, found.data) if found.data is not None else (found.status or 0, b"")
+        try:
+            url = normalise(urljoin(url, found.detail or ""))
+        except Refused:
+            return 0, b""
+    return 0, b""
+
+
+def sniffed(found: Fetched, max_pixels: int) -> Fetched:
+    """`found` if its bytes begin as an image of a sane size, else its reason."""
+    data = found.data or b""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                pixels, kind = image.width * image.height, str(image.format)
+    except Image.DecompressionBombError as error:
+        return replace(found, data=None, reason="too_many_pixels", detail=str(error))
+    except Exception as error:  # whatever a decoder raises on hostile bytes
+        why = "empty_body" if not data else "not_an_image"
+        return replace(found, data=None, reason=why, detail=f"{found.content_type}: {type(error).__name__}")
+    if pixels > max_pixels:
+        return replace(found, data=None, reason="too_many_pixels", detail=f"{pixels} pixels")
+    return replace(found, format=kind)
+
+
+async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body, decompressed; Refused too_many_bytes as soon as either form passes `most`."""
+    if (response.content_length or 0) > most:
+        response.close()
+        raise Refused("too_many_bytes", f"{response.content_length} announced")
+    unpack = _unpacker(response.headers)
+    parts, size, raw = list[bytes](), 0, 0
+    async for chunk in response.content.iter_chunked(CHUNK):
+        raw += len(chunk)
+        plain = unpack.decompress(chunk, most + 1 - size) if unpack else chunk
+        size += len(plain)
+        parts.append(plain)
+        if max(size, raw) > most:
+            response.close()
+            raise Refused("too_many_bytes", f"more than {most}")
+    if unpack and not unpack.eof:
+        raise Refused("incomplete_body", "compressed data ends early")
+    return b"".join(parts)
+
+
+def _unpacker(headers: Mapping[str, str]) -> Any:
+    """gzip and deflate are undone though they were not asked for; anything else is refused."""
+    encoding = headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        return zlib.decompressobj(zlib.MAX_WBITS | 32)
+    raise Refused("content_encoding", encoding[:40])
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _seconds(value: str | None) -> float | None:
+    """A Retry-After header: seconds, or a date."""
+    if value is None:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    now = datetime.datetime.now(when.tzinfo)
+    return max(0.0, (when - now).total_seconds())
+
+
+def status_class(status: int) -> str:
+    """The error class of a status that is neither 200 nor a redirect."""
+    if status in (404, 410):
+        return "not_found"
+    if status in (401, 402, 403, 407, 451):
+        return "forbidden"
+    if status in (429, 503):
+        return "rate_limited"
+    return "server_error" if status >= 500 else "http_error"
+
+
+def error_class(error: BaseException) -> str:
+    """The stable name of what a connection can die of."""
+    cause = getattr(error, "os_error", None) or error.__cause__ or error
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, AddressRefused) or isinstance(cause, AddressRefused):
+        return "blocked_address"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "dns_error"
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError) or isinstance(cause, ssl.SSLError):
+        return "tls_error"
+    if isinstance(error, aiohttp.ClientPayloadError | zlib.error):
+        return "incomplete_body"
+    if isinstance(error, aiohttp.ClientConnectorError | ConnectionRefusedError):
+        return "no_connection"
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | OSError):
+        return "connection_lost"
+    return "bad_response"

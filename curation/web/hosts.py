@@ -1,0 +1,122 @@
+"""Block and allow lists: hosts with everything below them, URL prefixes, patterns.
+
+Files are plain (one entry a line: a host, a host/path prefix, /a regular expression/, or a line of a hosts file) or a
+UT1-style folder of such files (`domains`, `urls`, `expressions`). Lists of millions of hosts are kept as 64-bit hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fsspec.core import url_to_fs
+from numpy.typing import NDArray
+
+from curation.web.urls import Refused, host_of, parents
+
+_NAMES = ("domains", "urls", "expressions")
+_SINKS = ("0.0.0.0", "127.0.0.1", "::", "::1")
+
+
+@dataclass(frozen=True)
+class HostList:
+    """hashes: sorted 64-bit hashes of hosts and of host/path prefixes. pattern: one regular expression, or None."""
+
+    hashes: NDArray[np.uint64]
+    pattern: re.Pattern[str] | None
+    prefixes: bool
+
+    def __bool__(self) -> bool:
+        return len(self.hashes) > 0 or self.pattern is not None
+
+    def matches(self, url: str) -> bool:
+        """Whether a normalised URL lies on a listed host or below it, begins with a listed prefix, or fits a pattern."""
+        host = host_of(url)
+        if any(self._holds(name) for name in parents(host)):
+            return True
+        if self.prefixes and any(self._holds(prefix) for prefix in _prefixes(host, url)):
+            return True
+        return self.pattern is not None and self.pattern.search(url) is not None
+
+    def _holds(self, entry: str) -> bool:
+        value = _hash(entry)
+        at = int(np.searchsorted(self.hashes, value))
+        return at < len(self.hashes) and self.hashes[at] == value
+
+
+def load(paths: Sequence[str]) -> HostList:
+    """The entries of all files and folders together. Raises ValueError for a path or pattern that cannot be used."""
+    entries, patterns = set[int](), list[str]()
+    prefixes = False
+    for line in _lines(paths):
+        if len(line) > 2 and line.startswith("/") and line.endswith("/"):
+            patterns.append(_checked(line[1:-1]))
+            continue
+        entry = _entry(line)
+        prefixes = prefixes or "/" in entry
+        entries.add(int(_hash(entry)))
+    pattern = re.compile("|".join(f"(?:{p})" for p in patterns)) if patterns else None
+    return HostList(np.array(sorted(entries), np.uint64), pattern, prefixes)
+
+
+def judge(url: str, block: HostList, allow: HostList) -> None:
+    """Raises Refused for a blocked URL, or for one that is not on the allow list where there is one."""
+    if allow and not allow.matches(url):
+        raise Refused("not_allowed_host", host_of(url))
+    if block and block.matches(url):
+        raise Refused("blocked_host", host_of(url))
+
+
+def _lines(paths: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        try:
+            for file in _files(path):
+                with file as lines:
+                    yield from (text for line in lines if (text := line.decode("utf-8", "replace").partition("#")[0].strip()))
+        except OSError as error:
+            raise ValueError(f"cannot read the host list {path}: {error.strerror or error}") from error
+
+
+def _files(path: str) -> Iterable[Any]:
+    fs, inner = url_to_fs(path)
+    if not fs.isdir(inner):
+        return [fs.open(inner, "rb")]
+    found = [f"{inner.rstrip('/')}/{name}" for name in _NAMES]
+    return [fs.open(one, "rb") for one in found if fs.exists(one)]
+
+
+def _entry(line: str) -> str:
+    """A host or prefix, lower case, without scheme, `www.` kept, `*.` and final slash dropped."""
+    words = line.split()
+    text = words[1] if len(words) > 1 and words[0] in _SINKS else words[0]
+    text = text.partition("://")[2] or text
+    host, slash, path = text.removeprefix("*.").lstrip(".").partition("/")
+    host = host.lower().rstrip(".")
+    if not host.isascii():
+        host = host.encode("idna", "ignore").decode() or host
+    return f"{host}/{path}".rstrip("/") if slash else host
+
+
+def _prefixes(host: str, url: str) -> Iterator[str]:
+    """host/a, host/a/b, ... of a URL, its query included last."""
+    rest = url.partition("://")[2].partition("/")[2]
+    steps = rest.partition("?")[0].strip("/").split("/")
+    for parent in (host, host.removeprefix("www.")):
+        yield from (f"{parent}/{'/'.join(steps[: n + 1])}" for n in range(len(steps)))
+        yield f"{parent}/{rest}"
+
+
+def _checked(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"host list pattern /{pattern}/: {error}") from error
+    return pattern
+
+
+def _hash(entry: str) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.blake2b(entry.encode(), digest_size=8).digest(), "little"))
