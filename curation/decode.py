@@ -55,7 +55,7 @@ class Header:
 
 def read_header(data: bytes, max_pixels: int) -> Header:
     """The header of encoded bytes. Raises Reject. Pillow decodes a PNG without EXIF here, to look for some after its pixels."""
-    with _opened(data, max_pixels) as image:
+    with opened(data, max_pixels) as image:
         exif = image.getexif()
         turned = int(exif.get(ExifTags.Base.Orientation, 1) or 1)
         turned = turned if 1 <= turned <= 8 else 1
@@ -92,6 +92,11 @@ def _centre(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return rgb[top : top + most, left : left + most]
 
 
+def decode_rgb(data: bytes, longest: int = 4096) -> NDArray[np.uint8]:
+    """Encoded bytes to an upright (H, W, 3) uint8 RGB image, whole; a JPEG far longer than `longest` scaled. Raises Reject."""
+    return _load(data, longest, "RGB")
+
+
 def decode_grey(data: bytes, side: int) -> NDArray[np.uint8]:
     """Encoded bytes to a (side, side) uint8 grey image, whatever the aspect. Raises Reject."""
     grey = Image.fromarray(_load(data, side, "L"))
@@ -99,7 +104,7 @@ def decode_grey(data: bytes, side: int) -> NDArray[np.uint8]:
 
 
 def _load(data: bytes, side: int, mode: str) -> NDArray[np.uint8]:
-    with _opened(data, None) as image:
+    with opened(data, None) as image:
         if image.format in ("JPEG", "MPO"):
             image.draft(mode, (2 * side, 2 * side))
         image.load()
@@ -128,7 +133,7 @@ def _scaled(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _opened(data: bytes, max_pixels: int | None) -> Generator[Image.Image]:
+def opened(data: bytes, max_pixels: int | None) -> Generator[Image.Image]:
     """The image, opened but not loaded; whatever goes wrong with it inside becomes a Reject."""
     if not data:
         raise Reject("empty_file", "0 bytes")

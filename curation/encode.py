@@ -31,11 +31,6 @@ def encode_batch(batch: pa.Table, encoder: Encoder, column: str, schema: pa.Sche
     return pa.Table.from_arrays([*columns, *records.verdicts(batch.num_rows, reasons)], schema=schema)
 
 
-def unset(_cfg: Any, _side: object) -> Encoder:
-    """The setup of a stage whose network the flow has to hand in."""
-    raise ValueError("the flow hands this stage its network")
-
-
 def unit(vectors: np.ndarray) -> np.ndarray:
     """(N, D) rows scaled to unit length, float32; zero rows stay zero."""
     lengths = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)

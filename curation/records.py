@@ -29,7 +29,7 @@ VERDICT = [
 ]
 
 BYTES_REF = [
-    _field("uri", pa.string(), "file that holds the encoded bytes (any fsspec path)"),
+    _field("uri", pa.string(), "file that holds the encoded bytes: any fsspec path, or one below the run folder"),
     _field("member", pa.string(), "tar member name, or Parquet column; null for a plain file"),
     _field("offset", pa.int64(), "first byte in uri; row number for Parquet"),
     _field("length", pa.int64(), "encoded bytes"),
@@ -82,15 +82,37 @@ SCREENED = pa.schema(
         _field("contrast", pa.float32(), "standard deviation of grey levels, 0..127"),
         _field("sharpness", pa.float32(), "standard deviation of the Laplacian at 128 px, grey levels"),
         _field("pca_hash", pa.string(), "binarised PCA projection of the 16 x 16 grey image, hex"),
-        _field("nsfw", pa.float32(), "NSFW score; null: no detector ran"),
-        _field("faces", pa.int32(), "faces found; null: no detector ran"),
         *VERDICT,
     ]
 )
 """Measured images, before near-exact duplicates are known."""
 
-SANITIZED = SCREENED
+CLEANED = SCREENED
 """The same rows with near-exact duplicates dropped."""
+
+FACE = pa.struct([(name, pa.float32()) for name in ("x0", "y0", "x1", "y1", "score")])
+
+SANITIZED = pa.schema(
+    [
+        IMAGE_ID,
+        _field(
+            "nsfw", pa.float32(), "highest score / limit of an unsafe class, by the ensemble's rule; null: no detector"
+        ),
+        _field("nsfw_class", pa.string(), "the class that gave it"),
+        _field("nsfw_scores", pa.string(), "JSON: detector -> class -> score, those of 0.05 and more"),
+        _field("nsfw_models", pa.list_(pa.string()), "SHA-256 of the detectors' weights"),
+        _field("faces", pa.int32(), "faces found; null: no detector ran"),
+        _field("face_boxes", pa.list_(FACE), "pixels of the upright image, best first"),
+        _field("face_model", pa.string(), "SHA-256 of the face detector's weights"),
+        _field("face_action", pa.string(), "blurred or kept; null: no face"),
+        _field("bytes_sha256", pa.string(), "SHA-256 of the bytes at uri: those of the image, or of its blurred form"),
+        _field("format", pa.string(), "of these bytes"),
+        _field("orientation", pa.int8(), "EXIF orientation of these bytes"),
+        *BYTES_REF,
+        *VERDICT,
+    ]
+)
+"""Safe images: where their bytes are, with faces blurred. Dropped as NSFW: quarantined, listed here and never exported."""
 
 BASIS = pa.schema(
     [
@@ -184,6 +206,8 @@ SELECTION = pa.schema([IMAGE_ID, *_CHOICE, *VERDICT])
 MANIFEST = pa.schema(
     [
         *_IMAGE,
+        _field("bytes_sha256", pa.string(), "SHA-256 of the bytes at uri: those of the image, or of its blurred form"),
+        _field("face_action", pa.string(), "blurred or kept; null: no face was found, or none was looked for"),
         *_CHOICE,
         _field("shard", pa.string(), "curated shard that holds the bytes, NNNNN.tar"),
         _field("shard_key", pa.string(), "WebDataset key inside that shard"),
@@ -195,6 +219,7 @@ SHARDS = pa.schema(
     [
         IMAGE_ID,
         _field("sha256", pa.string(), "SHA-256 of the bytes that went into the shard"),
+        _field("metadata", pa.string(), "stripped, or kept: by the recipe, or for want of a way to strip the format"),
         _field("shard", pa.string(), "NNNNN.tar"),
         _field("member", pa.string(), "name inside the shard"),
         _field("offset", pa.int64(), "first byte inside the shard"),
@@ -210,7 +235,8 @@ NOUNS: dict[str, str] = {
     "images": "identified images, exact duplicates dropped",
     "basis": "directions of the PCA hash",
     "screened": "measured images",
-    "sanitized": "clean images, near-exact duplicates dropped",
+    "cleaned": "near-exact duplicates dropped",
+    "sanitized": "safe images, faces blurred",
     "descriptors": "copy descriptors",
     "edges": "pairs of copies",
     "survivors": "one image of every group of copies",

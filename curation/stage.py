@@ -22,6 +22,15 @@ def derived() -> Any:
     return field(default=(), metadata={"derived": True})
 
 
+MEMBERS = pa.field("members", pa.list_(pa.struct([("name", pa.string()), ("data", pa.binary())])))
+"""The column by which a stage hands over what goes into its tar."""
+
+
+def unset(_cfg: Any, _side: object) -> Any:
+    """The setup of a stage whose network the flow has to hand in."""
+    raise ValueError("the flow hands this stage its network")
+
+
 def no_weights(_cfg: Any) -> str:
     """The digest of a stage that loads no weights."""
     return ""
@@ -78,7 +87,7 @@ class MapStage:
     setup(cfg, side): builds the tool (a network, a hash) once per worker; side holds the small tables named in `also`.
     weights(cfg): SHA-256 of what the tool loads, so that other weights mean other results.
     tar: path in the run of a tar per part, that takes what `fn` returns in a column `members`, [(name, bytes)]; the
-    offset of each row's first member is filled in.
+    offset of each row's first member is filled in, and the tar's path as its uri where there is such a column.
     """
 
     name: str

@@ -7,6 +7,7 @@ one section needs of another (which seed sets are as-is, say) is derived here, o
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
@@ -23,6 +24,7 @@ from curation.stages.links import LinksConfig
 from curation.stages.manifest import ManifestConfig
 from curation.stages.neighbors import NeighborsConfig
 from curation.stages.sanitized import SanitizedConfig
+from curation.stages.screened import ScreenedConfig
 from curation.stages.selection import SeedPlan, SelectionConfig
 from curation.stages.sources import SourcesConfig
 from curation.stages.survivors import SurvivorsConfig
@@ -68,6 +70,7 @@ class Recipe:
     links: LinksConfig = field(default_factory=LinksConfig)
     crawl: CrawlPolicy = field(default_factory=CrawlPolicy)
     images: ImagesConfig = field(default_factory=ImagesConfig)
+    screened: ScreenedConfig = field(default_factory=ScreenedConfig)
     sanitized: SanitizedConfig = field(default_factory=SanitizedConfig)
     descriptors: DescriptorsConfig = field(default_factory=DescriptorsConfig)
     survivors: SurvivorsConfig = field(default_factory=SurvivorsConfig)
@@ -177,6 +180,10 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise RecipeError(f"{where} must be a section, [{where}]")
         return _build(kind, value, where)  # type: ignore[arg-type]
+    if get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"{where} must be a table, not {value!r}")
+        return {key: _convert(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
     if get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             raise RecipeError(f"{where} must be a list, not {value!r}")
@@ -188,6 +195,18 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     if plain and (not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain)):
         raise RecipeError(f"{where} must be {' or '.join(o.__name__ for o in plain if o is not type(None))}, not {value!r}")
     return value
+
+
+def absolute(recipe: Recipe) -> Recipe:
+    """Local paths made absolute, so that a run folder means the same from anywhere."""
+    seeds = tuple(replace(s, path=absolute_path(s.path)) for s in recipe.seeds)
+    protect = tuple(replace(p, path=absolute_path(p.path)) for p in recipe.protect)
+    pool = replace(recipe.pool, sources=tuple(absolute_path(s) for s in recipe.pool.sources))
+    return replace(recipe, pool=pool, seeds=seeds, protect=protect)
+
+
+def absolute_path(path: str) -> str:
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
 def as_toml(recipe: Recipe, resolved: Mapping[str, Any]) -> str:

@@ -13,11 +13,10 @@ from curation.journal import Place, reopen
 from curation.stages import fetched
 from curation.stages.links import plan_crawl
 from curation.store import Store, fingerprint
-from pipelines.config import Recipe, RecipeError, as_toml
+from pipelines.config import Recipe, RecipeError, absolute, absolute_path, as_toml
 from pipelines.flow import CRAWL
 from pipelines.lock import exclusive
 from pipelines.progress import Progress, tally
-from pipelines.run import absolute, absolute_path
 from pipelines.runner import Cluster
 from pipelines.steps import Job, do, part_prints, recipe_print
 

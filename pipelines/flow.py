@@ -20,10 +20,13 @@ from curation.stages import (
     manifest,
     neighbors,
     sanitized,
+    screened,
     selection,
     sources,
     survivors,
 )
+from curation.stages.sanitized import OFF, Detectors, SanitizedConfig
+from embedder.detectors import load_faces, load_scorer
 from embedder.encoder import load_encoder
 from pipelines.config import Recipe, RecipeError
 
@@ -54,6 +57,32 @@ class Step:
     config: Callable[[Recipe], Any]
 
 
+def _detectors(cfg: SanitizedConfig, _side: Mapping[str, Any]) -> Detectors:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    faces = None if cfg.faces == OFF else load_faces(cfg.face_detector, device)
+    return Detectors(tuple(load_scorer(name, device) for name in cfg.scorers), faces)
+
+
+@functools.cache
+def detector_digests(nsfw: tuple[str, ...], faces: str) -> tuple[str, ...]:
+    """SHA-256 of the weights of detectors by name; RecipeError if one is missing, with what to install."""
+    try:
+        return (*(load_scorer(name).digest for name in nsfw), *((load_faces(faces).digest,) if faces else ()))
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+
+
+def detectors(cfg: SanitizedConfig) -> dict[str, str]:
+    """Digest of each detector of a recipe, by name."""
+    names = (*cfg.scorers, *(() if cfg.faces == OFF else (cfg.face_detector,)))
+    return dict(zip(names, detector_digests(cfg.scorers, "" if cfg.faces == OFF else cfg.face_detector), strict=True))
+
+
+def _detector_digest(cfg: SanitizedConfig) -> str:
+    return " ".join(detectors(cfg).values())
+
+
+sanitize = replace(sanitized.STAGE, setup=_detectors, weights=_detector_digest)
 describe = replace(descriptors.STAGE, setup=_load, weights=_digest)
 embed = replace(embeddings.STAGE, setup=_load, weights=_digest)
 
@@ -61,9 +90,10 @@ FLOW: tuple[Step, ...] = (
     Step(sources.STAGE, lambda r: r.sources_config),  # directories, tars, Parquet: split into parts
     Step(images.SCANNED, lambda r: r.images),  # every file and member: read once, header checked, hashed
     Step(images.IMAGES, lambda r: r.images),  # one row per content: exact duplicates dropped
-    Step(sanitized.BASIS, lambda r: r.sanitized),  # the PCA hash, fitted on a sample of the pool
-    Step(sanitized.SCREENED, lambda r: r.sanitized),  # size, shape, entropy, blur; the hash of each image
-    Step(sanitized.SANITIZED, lambda r: r.sanitized),  # near-exact duplicates dropped
+    Step(screened.BASIS, lambda r: r.screened),  # the PCA hash, fitted on a sample of the pool
+    Step(screened.SCREENED, lambda r: r.screened),  # size, shape, entropy, blur; the hash of each image
+    Step(screened.CLEANED, lambda r: r.screened),  # near-exact duplicates dropped
+    Step(sanitize, lambda r: r.sanitized),  # NSFW images quarantined, faces blurred
     Step(describe, lambda r: r.descriptors),  # a copy descriptor per image
     Step(survivors.EDGES, lambda r: r.survivors_config),  # pairs of copies
     Step(survivors.SURVIVORS, lambda r: r.survivors_config),  # one image of every group, none that copies a protected one

@@ -22,7 +22,8 @@ from curation import records
 from curation.store import Store
 from pipelines.run_files import RunFiles
 
-DERIVED = ("verdicts", "dropped", "funnel")  # views over the nouns' views, in the order in which they are made
+DERIVED = ("verdicts", "dropped", "funnel", "quarantine")
+ALL = records.NOUNS | records.CRAWL_NOUNS  # views over the nouns' views, in the order in which they are made
 _ROOT = "run://run"  # what DuckDB sees instead of the run folder's own path
 _READS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
@@ -46,7 +47,7 @@ def connect(run: str) -> duckdb.DuckDBPyConnection:
     store = Store(run)
     if not store.fs.isdir(store.root):
         raise ValueError(f"there is no run folder at {run}")
-    present = [noun for noun in records.NOUNS if _parts(store, noun)]
+    present = [noun for noun in ALL if _parts(store, noun)]
     database = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
     try:
         database.register_filesystem(RunFiles(store))
@@ -58,7 +59,7 @@ def connect(run: str) -> duckdb.DuckDBPyConnection:
         limit = _reference_similarity(store)
         for name, value in {"run": _ROOT, "present": present, "reference_similarity": limit}.items():
             database.execute(f"set variable {name} = $value", {"value": value})
-        for noun in records.NOUNS:
+        for noun in ALL:
             if noun in present:
                 database.execute(_sql("views", noun))
             else:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 from curation.records import POOL
+from curation.stages.links import lists_urls
 from curation.store import Receipt, Store
-from pipelines.config import Recipe, RecipeError, as_toml
-from pipelines.flow import FLOW, network, resolve
+from pipelines.config import Recipe, RecipeError, absolute, absolute_path, as_toml
+from pipelines.crawl import crawl
+from pipelines.flow import FLOW, detectors, network, resolve
 from pipelines.lock import exclusive
 from pipelines.progress import Progress, tally
 from pipelines.runner import Cluster
@@ -28,11 +29,12 @@ def execute(recipe: Recipe, out: str, *, workers: int | None = None, address: st
     """
     recipe = absolute(resolve(recipe))
     store = Store(absolute_path(out))
+    fetched = _crawled(recipe, store.url, workers, address, progress)
     with exclusive(store):
         store.write_bytes(as_toml(recipe, resolved(recipe)).encode(), "recipe.toml")
         with Cluster(store.url, workers, address) as cluster:
             progress.started(cluster.workers, cluster.device, recipe)
-            job = Job(store, recipe, cluster, progress)
+            job = Job(store, fetched, cluster, progress)
             for step in FLOW:
                 do(job, step)
                 _stop_if_empty(job, step.stage.name)
@@ -40,22 +42,23 @@ def execute(recipe: Recipe, out: str, *, workers: int | None = None, address: st
     return recipe
 
 
-def absolute(recipe: Recipe) -> Recipe:
-    """Local paths made absolute, so that a run folder means the same from anywhere."""
-    seeds = tuple(replace(s, path=absolute_path(s.path)) for s in recipe.seeds)
-    protect = tuple(replace(p, path=absolute_path(p.path)) for p in recipe.protect)
-    pool = replace(recipe.pool, sources=tuple(absolute_path(s) for s in recipe.pool.sources))
-    return replace(recipe, pool=pool, seeds=seeds, protect=protect)
-
-
-def absolute_path(path: str) -> str:
-    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+def _crawled(recipe: Recipe, out: str, workers: int | None, address: str | None, progress: Progress) -> Recipe:
+    """The recipe with its URL lists and WAT archives fetched into OUT.crawl, beside the run: nothing unblurred is in it."""
+    lists = tuple(source for source in recipe.pool.sources if lists_urls(source))
+    if not lists:
+        return recipe
+    rest = tuple(source for source in recipe.pool.sources if source not in lists)
+    folder = f"{out.rstrip('/')}.crawl"
+    only = replace(recipe, pool=replace(recipe.pool, sources=lists))
+    crawl(only, folder, workers=workers, address=address, progress=progress)
+    return replace(recipe, pool=replace(recipe.pool, sources=(*rest, folder)))
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:
     """Versions and weight hashes that decide the result."""
     found = {"python": platform.python_version()} | {name: _version(name) for name in VERSIONED}
     weights = {name: network(name).digest for name in (recipe.descriptors.network, recipe.embeddings.network)}
+    weights |= detectors(recipe.sanitized)
     return {"versions": found, "weights": weights}
 
 
@@ -68,14 +71,14 @@ def _version(name: str) -> str:
 
 def _stop_if_empty(job: Job, noun: str) -> None:
     """A set without one usable image is an error, not an empty manifest."""
-    if noun not in ("scanned", "sanitized"):
+    if noun not in ("scanned", "cleaned"):
         return
     by_set: dict[str, list[Receipt]] = {}
     for part, receipt in job.receipts[noun].items():
         by_set.setdefault(_set_of(job.store, part), []).append(receipt)
     for name, receipts in by_set.items():
         kept, reasons = tally(receipts)
-        if not kept and not (noun == "sanitized" and name != POOL):
+        if not kept and not (noun == "cleaned" and name != POOL):
             told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items(), key=lambda r: -r[1]))
             raise RecipeError(f"no usable image in {_called(job.recipe, name)}: {told}")
 

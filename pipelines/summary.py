@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +15,17 @@ from curation.store import Store
 from pipelines.config import RecipeError
 from pipelines.progress import tally
 
-FUNNEL = ("images", "sanitized", "descriptors", "survivors", "embeddings", "selection", "shards")
+FUNNEL = ("images", "cleaned", "sanitized", "descriptors", "survivors", "embeddings", "selection", "shards")
 
 
 def progress_of(run_dir: str) -> list[dict[str, Any]]:
     """One row per noun: parts done, rows, kept, dropped by reason, seconds of work. RecipeError if this is no run."""
     store = Store(run_dir)
-    if store.read_bytes("recipe.toml") is None:
+    crawl = store.read_bytes("crawl.toml") is not None
+    if not crawl and store.read_bytes("recipe.toml") is None:
         raise RecipeError(f"{run_dir} is not a run folder: it has no recipe.toml")
     rows = []
-    for noun, meaning in records.NOUNS.items():
+    for noun, meaning in (records.CRAWL_NOUNS if crawl else records.NOUNS).items():
         receipts = store.receipts(noun)
         kept, reasons = tally(receipts.values())
         rows.append({
@@ -73,13 +75,20 @@ def summarise(run_dir: str) -> Summary:
         for noun in FUNNEL
     ]  # fmt: skip
     recipe = tomllib.loads((store.read_bytes("recipe.toml") or b"").decode())
-    off = [name for name in ("nsfw", "faces") if recipe["sanitized"][name] == "none"]
+    off = unchecked(recipe["sanitized"])
     notes = [f"not checked: {' and '.join(off)} (none in the recipe)"] if off else []
+    if recipe["manifest"]["metadata"] == "keep":
+        notes.append("metadata of exported images is kept (keep in the recipe)")
     notes.append(f"manifest: {run_dir}/manifest, shards: {run_dir}/curated")
     facts = {"run": run_dir, "curated": rows["shards"]["kept"], "funnel": funnel, "notes": notes}
     store.write_bytes(json.dumps(facts, indent=1).encode(), "report", "summary.json")
     store.write_bytes(json.dumps(_shard_stats(store), indent=1).encode(), "report", "shards_stats.json")
     return Summary(facts)
+
+
+def unchecked(sanitized: Mapping[str, Any]) -> list[str]:
+    """Which detectors a recipe's [sanitized] turns off."""
+    return [name for name in ("nsfw", "faces") if "none" in (sanitized[name], *sanitized[name])]
 
 
 def _shard_stats(store: Store) -> dict[str, Any]:

@@ -21,10 +21,10 @@ def run_part(store: Store, stage: MapStage, cfg: Any, tool: Any, part: int, made
     started = time.monotonic()
     rows = received(store, stage, part)
     if stage.tar is None:
-        tables = [_batch(stage, cfg, tool, batch) for batch in batches(rows, stage.batch_rows)]
+        tables = [_batch(store, stage, cfg, tool, batch) for batch in batches(rows, stage.batch_rows)]
         return store.write_part(stage.name, part, pa.concat_tables(tables), made_by, time.monotonic() - started)
     with TarSink(store, stage.tar.format(part=part)) as sink:
-        tables = [_pour(_batch(stage, cfg, tool, batch), sink) for batch in batches(rows, stage.batch_rows)]
+        tables = [_pour(_batch(store, stage, cfg, tool, batch), sink) for batch in batches(rows, stage.batch_rows)]
         sink.commit()
     return store.write_part(stage.name, part, pa.concat_tables(tables), made_by, time.monotonic() - started)
 
@@ -61,20 +61,20 @@ def batches(rows: pa.Table, size: int) -> Iterator[pa.Table]:
     return (rows.slice(start, size) for start in range(0, max(1, rows.num_rows), size))
 
 
-def _batch(stage: MapStage, cfg: Any, tool: Any, batch: pa.Table) -> pa.Table:
+def _batch(store: Store, stage: MapStage, cfg: Any, tool: Any, batch: pa.Table) -> pa.Table:
     if stage.needs_bytes:
-        batch = batch.append_column("bytes", pa.array(read_bytes(batch), pa.large_binary()))
+        batch = batch.append_column("bytes", pa.array(read_bytes(batch, store.url), pa.large_binary()))
     return check(stage, batch, stage.fn(batch, tool, cfg))
 
 
 def _pour(table: pa.Table, sink: TarSink) -> pa.Table:
-    """Move the `members` column of a batch into the tar, and note where each row's first member begins."""
-    offsets: list[int | None] = []
-    for members in table["members"].to_pylist():
-        at = [sink.add(member["name"], member["data"]) for member in members]
-        offsets.append(at[0] if at else None)
-    where = table.schema.get_field_index("offset")
-    return table.set_column(where, table.schema.field("offset"), pa.array(offsets, pa.int64())).drop_columns(["members"])
+    """Move the `members` column of a batch into the tar, and note where each row's first member is."""
+    rows = table.to_pylist()
+    for row in rows:
+        at = [sink.add(member["name"], member["data"]) for member in row.pop("members")]
+        if at:
+            row |= {"offset": at[0]} | ({"uri": sink.name} if "uri" in row else {})
+    return pa.Table.from_pylist(rows, schema=table.drop_columns(["members"]).schema)
 
 
 def run_whole(store: Store, stage: WholeStage, cfg: Any, made_by: str) -> list[Receipt]:

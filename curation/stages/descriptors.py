@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from curation import records
-from curation.encode import encode_batch, unset
-from curation.stage import Encoder, MapStage
+from curation.encode import encode_batch
+from curation.stage import Encoder, MapStage, unset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,8 @@ def describe(batch: pa.Table, encoder: Encoder, _cfg: DescriptorsConfig) -> pa.T
 
 STAGE = MapStage(
     name="descriptors",
-    consumes=("sanitized", "images"),
-    version=2,
+    consumes=("sanitized",),
+    version=3,
     setup=unset,
     fn=describe,
     needs_bytes=True,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from curation import records
-from curation.encode import encode_batch, unset
-from curation.stage import Encoder, MapStage
+from curation.encode import encode_batch
+from curation.stage import Encoder, MapStage, unset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +26,8 @@ def embed(batch: pa.Table, encoder: Encoder, _cfg: EmbeddingsConfig) -> pa.Table
 
 STAGE = MapStage(
     name="embeddings",
-    consumes=("survivors", "images"),
-    version=2,
+    consumes=("survivors", "sanitized"),
+    version=3,
     setup=unset,
     fn=embed,
     needs_bytes=True,

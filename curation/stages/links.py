@@ -53,6 +53,20 @@ def plan_crawl(_inputs: Mapping[str, Parts], cfg: LinksConfig) -> Iterator[tuple
         yield number, pa.Table.from_pylist([unit], schema=records.SOURCES)
 
 
+def lists_urls(source: str) -> bool:
+    """Whether a source of a pool has to be crawled: by its name and content a list of URLs or a WAT archive."""
+    if not source.lower().rstrip("/").endswith(_SUFFIXES):
+        return False
+    try:
+        found = listed(source)
+    except SourceError:
+        return False
+    return len(found) > 0 and all(is_web(uri) in ("urls", "wat") for uri, _, _ in found)
+
+
+_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".ndjson", ".urls", ".parquet", ".wat", ".gz", ".zst")
+
+
 def _web_files(source: str) -> list[tuple[str, str, dict[str, Any]]]:
     """Files of links; one that is named by itself must be one."""
     found = listed(source)

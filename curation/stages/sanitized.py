@@ -1,183 +1,192 @@
-"""sanitized: images worth keeping. Quality rules, and near-exact duplicates by PCA hash.
+"""sanitized: images that may be used. NSFW images are quarantined, faces are blurred; every step leaves its receipt.
 
-Three stages make the noun: `basis` fits the hash on a sample of the pool, `screened` measures every image,
-`sanitized` drops all but one of the images that share a hash. NSFW and face detectors are chosen by name; `none` runs
-none, and leaves their columns null.
+A quarantined image is listed with its score and never exported; the file in the user's pool is not touched. An image
+with faces gets new bytes once, in RUN/sanitized/shards; all others are referred to where they are.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from curation import quality, records
-from curation.decode import Reject, decode_grey
-from curation.sets import in_pool, shuffled_order
-from curation.sources import read_bytes
-from curation.stage import MapStage, WholeStage
-from curation.store import Parts, join, keep
+from curation import nsfw, records
+from curation.blur import blur_faces
+from curation.decode import SUFFIX, Reject, decode_rgb
+from curation.stage import MEMBERS, MapStage, unset
 
-BASIS_SAMPLE = 1000  # images that the PCA hash is fitted on
-DETECTORS = ("none",)
+OFF = "none"
+TOLD = 0.05  # scores below this are not written down
+
+
+class Scorer(Protocol):
+    """An NSFW detector. limits: class -> the score from which it counts as unsafe, by its card."""
+
+    name: str
+    digest: str
+    limits: Mapping[str, float]
+    classes: tuple[str, ...]
+
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """N upright (H, W, 3) RGB images -> (N, classes) scores, 0..1."""
+        ...
+
+
+class FaceDetector(Protocol):
+    name: str
+    digest: str
+
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """N upright (H, W, 3) RGB images -> per image (n, 5): x0, y0, x1, y1 in its pixels, and a score; best first."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class SanitizedConfig:
-    """Limits hold for images that only the pool vouches for: seed and protected sets are curated already."""
+    """What makes an image unsafe. Detectors by name or local file; "none" runs none, and a run says so."""
 
-    min_side: int = 32
-    """Shorter side, pixels."""
-    max_aspect: float = 5.0
-    """Longer side / shorter side."""
-    min_entropy: float = 0.5
-    """Bits of the grey histogram (0..8); below: an almost empty image."""
-    min_contrast: float = 2.0
-    """Standard deviation of grey levels; below: flat."""
-    min_sharpness: float = 0.5
-    """Standard deviation of the Laplacian at 128 px; below: out of focus beyond use."""
-    hash_bits: int = 64
-    """Bits of the PCA hash; 0 turns it off."""
-    nsfw: str = "none"
-    """NSFW detector by name; "none" runs none."""
-    faces: str = "none"
-    """Face detector by name; "none" runs none."""
-    seed: int = 0
-    """Of the sample that the hash is fitted on."""
+    nsfw: tuple[str, ...] = ("nudenet",)
+    """NSFW detectors; ["none"] runs none."""
+    nsfw_rule: str = "any"
+    """How several detectors are joined: any, mean or all (curation.nsfw)."""
+    nsfw_limits: dict[str, float] = field(default_factory=dict[str, float])
+    """Class -> score from which it counts as unsafe; a class not named here has its detector's own limit."""
+    faces: str = "blur"
+    """What is done about faces: "blur" them, "drop" the image (a seed's are blurred), "keep": only counted, "none": not
+    looked for."""
+    face_detector: str = "centerface"
+    """A name, or a TorchScript file of EgoBlur's kind."""
+    face_score: float = 0.4
+    """Score from which a face counts as found."""
+    face_margin: float = 0.15
+    """Share of a face's box that is added on each side before it is blurred."""
 
     def __post_init__(self) -> None:
-        for name in ("nsfw", "faces"):
-            if getattr(self, name) not in DETECTORS:
-                known = ", ".join(DETECTORS)
-                raise ValueError(f'{name} = "{getattr(self, name)}" is not available; choose from: {known}')
-        if self.hash_bits % 8 or not 0 <= self.hash_bits <= quality.HASH_SIDE**2:
-            raise ValueError(f"hash_bits must be a multiple of 8 up to {quality.HASH_SIDE**2}, not {self.hash_bits}")
+        if self.faces not in ("blur", "drop", "keep", OFF):
+            raise ValueError(f'faces must be "blur", "drop", "keep" or "none", not "{self.faces}"')
+        if self.nsfw_rule not in nsfw.RULES:
+            raise ValueError(f'nsfw_rule must be {" or ".join(nsfw.RULES)}, not "{self.nsfw_rule}"')
+        if not self.nsfw or (OFF in self.nsfw and len(self.nsfw) > 1):
+            raise ValueError('nsfw must name detectors, or be ["none"]')
+
+    @property
+    def scorers(self) -> tuple[str, ...]:
+        return () if OFF in self.nsfw else self.nsfw
 
 
-def fit_hash(inputs: Mapping[str, Parts], cfg: SanitizedConfig) -> Iterator[tuple[int, pa.Table]]:
-    """The PCA basis of a uniform sample of the pool, the same for any split into parts."""
-    thumbs = [_thumbnail(data) for data in read_bytes(_sample(inputs["images"], cfg.seed))]
-    usable = np.array([t for t in thumbs if t is not None], np.uint8).reshape(-1, quality.HASH_SIDE, quality.HASH_SIDE)
-    rows = quality.fit_basis(usable, cfg.hash_bits) if len(usable) and cfg.hash_bits else np.zeros((0, 256), np.float32)
-    numbers = pa.array(range(-1, len(rows) - 1), pa.int32())
-    yield 0, pa.table({"row": numbers, "vector": rows.tolist()}, schema=records.BASIS)
+@dataclass(frozen=True)
+class Detectors:
+    """The loaded detectors of a recipe. faces: None where none are looked for."""
+
+    scorers: tuple[Scorer, ...]
+    faces: FaceDetector | None
+
+    def limits(self, named: Mapping[str, float]) -> list[dict[str, float]]:
+        """Per scorer, class -> limit: the recipe's, else the scorer's own."""
+        return [{**s.limits, **{name: value for name, value in named.items() if name in s.classes}} for s in self.scorers]
 
 
-def _sample(images: Parts, seed: int) -> pa.Table:
-    """References to the bytes of BASIS_SAMPLE pool images, those of lowest shuffled rank."""
-    columns = ["image_id", "sets", *(f.name for f in records.BYTES_REF)]
-    best: list[tuple[int, str, dict[str, Any]]] = []
-    for _, table in images.kept(columns):
-        pool = table.filter(in_pool(table["sets"]))
-        ranks = shuffled_order(pool["image_id"].to_pylist(), seed).tolist()
-        rows = ((rank, row["image_id"], row) for rank, row in zip(ranks, pool.to_pylist(), strict=True))
-        best = heapq.nsmallest(BASIS_SAMPLE, [*best, *rows], key=lambda item: item[:2])
-    return pa.Table.from_pylist([row for _, _, row in best], schema=pa.schema([records.IMAGE_ID, *records.BYTES_REF]))
-
-
-def _thumbnail(data: bytes | None) -> quality.Grey | None:
-    try:
-        return quality.thumbnail(decode_grey(data or b"", quality.SCREEN_SIDE))
-    except Reject:
-        return None
-
-
-BASIS = WholeStage(name="basis", consumes=("images",), version=1, fn=fit_hash)
-
-
-def basis_matrix(_cfg: SanitizedConfig, side: Mapping[str, pa.Table]) -> quality.Floats:
-    """records.BASIS rows as the (1 + bits, 256) matrix of quality.pca_hash."""
-    rows = side["basis"]["vector"].to_pylist()
-    return np.array(rows, np.float32).reshape(len(rows), quality.HASH_SIDE**2)
-
-
-def screen(batch: pa.Table, basis: quality.Floats, cfg: SanitizedConfig) -> pa.Table:
-    """Measure a batch (records.IMAGES with `bytes`) and judge it (records.SCREENED)."""
-    trusted = [names != [records.POOL] for names in batch["sets"].to_pylist()]
-    rows = [
-        {"image_id": row["image_id"]} | _screen_one(row, basis, cfg, trust)
-        for row, trust in zip(batch.select(["image_id", "width", "height", "bytes"]).to_pylist(), trusted, strict=True)
+def sanitize(batch: pa.Table, detectors: Detectors, cfg: SanitizedConfig) -> pa.Table:
+    """A batch (records.IMAGES with `bytes`) to records.SANITIZED and a column `members`, the blurred images."""
+    rows = batch.to_pylist()
+    pictures = [_decoded(row["bytes"]) if detectors.scorers or detectors.faces else None for row in rows]
+    seen = [at for at, picture in enumerate(pictures) if isinstance(picture, np.ndarray)]
+    images = [pictures[at] for at in seen]
+    scores = [dict(zip(seen, scorer(images), strict=True)) if seen else {} for scorer in detectors.scorers]
+    boxes = dict(zip(seen, detectors.faces(images), strict=True)) if detectors.faces and seen else {}
+    out = [
+        _sanitize_one(row, pictures[at], [one.get(at) for one in scores], boxes.get(at), detectors, cfg)
+        for at, row in enumerate(rows)
     ]
-    return pa.Table.from_pylist(rows, schema=records.SCREENED)
+    return pa.Table.from_pylist(out, schema=records.SANITIZED.append(MEMBERS))
 
 
-def _screen_one(row: dict[str, Any], basis: quality.Floats, cfg: SanitizedConfig, trusted: bool) -> dict[str, Any]:
-    shape = _shape_verdict(row["width"], row["height"], cfg)
-    if shape and not trusted:
-        return shape
+def _decoded(data: bytes | None) -> NDArray[np.uint8] | Reject:
     try:
-        grey = decode_grey(row["bytes"] or b"", quality.SCREEN_SIDE)
+        return decode_rgb(data or b"")
+    except Reject as reject:
+        return reject
+
+
+def _sanitize_one(
+    row: dict[str, Any], picture: Any, scores: list[Any], boxes: Any, detectors: Detectors, cfg: SanitizedConfig
+) -> dict[str, Any]:
+    out: dict[str, Any] = {name: row[name] for name in ("image_id", "format", "orientation", *_PLACE)}
+    out |= {"bytes_sha256": row["sha256"], "members": []}
+    if isinstance(picture, Reject):
+        return out | {"drop_reason": picture.reason, "error_message": picture.detail}
+    out |= _scored(scores, detectors, cfg)
+    if out.get("nsfw", 0.0) >= 1 and row["sets"] == [records.POOL]:
+        return out
+    out |= {"drop_reason": None, "drop_score": None, "drop_limit": None, "drop_model": None, "error_message": None}
+    return out | (_faced(row, boxes, detectors.faces, cfg) if detectors.faces is not None else {})
+
+
+_PLACE = ("uri", "member", "offset", "length")
+
+
+def _scored(scores: list[Any], detectors: Detectors, cfg: SanitizedConfig) -> dict[str, Any]:
+    """NSFW columns, and the verdict on an image that only the pool vouches for."""
+    if not detectors.scorers:
+        return {}
+    named = [dict(zip(s.classes, map(float, one), strict=True)) for s, one in zip(detectors.scorers, scores, strict=True)]
+    told = {
+        s.name: {name: round(value, 4) for name, value in one.items() if value >= TOLD}
+        for s, one in zip(detectors.scorers, named, strict=True)
+    }
+    out: dict[str, Any] = {
+        "nsfw_scores": json.dumps(told, sort_keys=True),
+        "nsfw_models": [s.digest for s in detectors.scorers],
+    }
+    verdict = nsfw.judge(named, detectors.limits(cfg.nsfw_limits), cfg.nsfw_rule)
+    if verdict is None:
+        return out
+    why = {"drop_reason": "nsfw", "drop_score": verdict.score, "drop_limit": verdict.limit}
+    why |= {"drop_model": detectors.scorers[verdict.detector].digest, "error_message": verdict.unsafe_class}
+    return out | {"nsfw": verdict.ratio, "nsfw_class": verdict.unsafe_class} | (why if verdict.ratio >= 1 else {})
+
+
+def _faced(row: dict[str, Any], boxes: NDArray[np.float32], detector: FaceDetector, cfg: SanitizedConfig) -> dict[str, Any]:
+    """Face columns, and what is done about the faces."""
+    found = boxes[boxes[:, 4] >= cfg.face_score]
+    names = [f.name for f in records.FACE]
+    out: dict[str, Any] = {"faces": len(found), "face_model": detector.digest}
+    out["face_boxes"] = [dict(zip(names, map(float, box), strict=True)) for box in found]
+    if not len(found):
+        return out
+    if cfg.faces == "keep":
+        return out | {"face_action": "kept"}
+    if cfg.faces == "drop" and row["sets"] == [records.POOL]:
+        why = {"drop_reason": "faces", "drop_score": float(found[0, 4]), "drop_limit": cfg.face_score}
+        return out | why | {"drop_model": detector.digest}
+    return out | _blurred(row, found, cfg)
+
+
+def _blurred(row: dict[str, Any], boxes: NDArray[np.float32], cfg: SanitizedConfig) -> dict[str, Any]:
+    try:
+        made = blur_faces(row["bytes"], boxes, cfg.face_margin)
     except Reject as reject:
         return {"drop_reason": reject.reason, "error_message": reject.detail}
-    found: dict[str, Any] = {name: getattr(quality, name)(grey) for name, _ in _LIMITS}
-    found["pca_hash"] = quality.pca_hash(quality.thumbnail(grey), basis) if len(basis) else None
-    return found if trusted else found | _pixel_verdict(found, cfg)
+    name = f"{row['image_id']}.{SUFFIX.get(made.format, made.format.lower())}"
+    place = {"uri": None, "member": name, "offset": None, "length": len(made.data)}
+    facts = {"format": made.format, "orientation": 1, "bytes_sha256": hashlib.sha256(made.data).hexdigest()}
+    return place | facts | {"face_action": "blurred", "members": [{"name": name, "data": made.data}]}
 
 
-def _shape_verdict(width: int, height: int, cfg: SanitizedConfig) -> dict[str, Any]:
-    short, long = sorted((width, height))
-    if short < cfg.min_side:
-        return {"drop_reason": "too_small", "drop_score": short, "drop_limit": cfg.min_side}
-    if long / short > cfg.max_aspect:
-        return {"drop_reason": "bad_aspect", "drop_score": long / short, "drop_limit": cfg.max_aspect}
-    return {}
-
-
-_LIMITS = (("contrast", "flat"), ("entropy", "low_entropy"), ("sharpness", "blurred"))
-
-
-def _pixel_verdict(found: dict[str, Any], cfg: SanitizedConfig) -> dict[str, Any]:
-    for name, reason in _LIMITS:
-        limit = getattr(cfg, f"min_{name}")
-        if found[name] < limit:
-            return {"drop_reason": reason, "drop_score": found[name], "drop_limit": limit}
-    return {}
-
-
-SCREENED = MapStage(
-    name="screened",
-    consumes=("images",),
-    also=("basis",),
-    version=1,
-    setup=basis_matrix,
-    fn=screen,
+STAGE = MapStage(
+    name="sanitized",
+    consumes=("cleaned", "images"),
+    version=2,
+    setup=unset,
+    fn=sanitize,
     needs_bytes=True,
+    batch_rows=16,
+    gpu=True,
+    tar="sanitized/shards/{part:05d}.tar",
 )
-
-Best = dict[str, tuple[int, int, str]]  # hash -> (-pixels, -bytes, image_id): the smallest is the representative
-
-
-def drop_near_exact(inputs: Mapping[str, Parts], _cfg: SanitizedConfig) -> Iterator[tuple[int, pa.Table]]:
-    """Of the pool's images with one PCA hash keep the one with most pixels, then most bytes, then the lowest id."""
-    screened, images = inputs["screened"], inputs["images"]
-    best: Best = {}
-    for part, table in screened.tables(["image_id", "pca_hash", "drop_reason"]):
-        for key, rank in _ranks(keep(table), images, part):
-            best[key] = min(best.get(key, rank), rank)
-    for part, table in screened.tables():
-        cause = {rank[2]: best[key][2] for key, rank in _ranks(keep(table), images, part)}
-        causes = [cause.get(name, name) for name in table["image_id"].to_pylist()]
-        yield part, _mark(table, causes)
-
-
-def _ranks(rows: pa.Table, images: Parts, part: int) -> Iterator[tuple[str, tuple[int, int, str]]]:
-    """(hash, rank) of the images that only the pool holds."""
-    facts = images.kept_part(part, ["image_id", "sets", "width", "height", "length"])
-    for row in join(rows.select(["image_id", "pca_hash"]), facts).to_pylist():
-        if row["sets"] == [records.POOL] and row["pca_hash"]:
-            yield row["pca_hash"], (-row["width"] * row["height"], -row["length"], row["image_id"])
-
-
-def _mark(table: pa.Table, causes: Sequence[str | None]) -> pa.Table:
-    columns = table.to_pydict()
-    for row, (name, cause) in enumerate(zip(columns["image_id"], causes, strict=True)):
-        if cause != name:
-            columns["drop_reason"][row], columns["drop_cause"][row] = "near_exact_duplicate", cause
-    return pa.Table.from_pydict(columns, schema=records.SANITIZED)
-
-
-SANITIZED = WholeStage(name="sanitized", consumes=("screened", "images"), version=1, fn=drop_near_exact)

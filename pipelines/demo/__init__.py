@@ -38,7 +38,8 @@ def play(out: Path, images: int, seed: int, as_json: bool) -> None:
     run = str(out / "run")
     sets = {"seeds": [{"name": n, "path": str(out / "seeds" / n), "k": 4} for n in SEED_SETS],
             "protect": [{"name": "evaluation", "path": str(out / "protected")}]}  # fmt: skip
-    execute(parse({"pool": {"sources": [str(out / "pool")]}, **sets}), run, progress=Progress(quiet=as_json))
+    drawn_only = {"sanitized": {"nsfw": ["none"], "faces": "none"}}  # nobody is in the pictures, and detectors are an extra
+    execute(parse({"pool": {"sources": [str(out / "pool")]}, **sets, **drawn_only}), run, progress=Progress(quiet=as_json))
     found = judge(out)
     ended = time.monotonic()
     console.print(summarise(run).text(), "", render(found), "")
@@ -71,6 +72,6 @@ def _draw(out: Path, images: int, seed: int, console: Console) -> None:
 def judge(out: Path) -> Score:
     """Score the run in `out`/run against the truth in `out`/truth."""
     store = Store(str(out / "run"))
-    tables = {noun: store.parts(noun).whole() for noun in ("images", "sanitized", "survivors", "manifest")}
+    tables = {noun: store.parts(noun).whole() for noun in ("images", "cleaned", "survivors", "manifest")}
     truth, seeds = (pq.read_table(out / "truth" / f"{name}.parquet") for name in ("truth", "seeds"))
     return score(truth, seeds, tables)

@@ -46,7 +46,7 @@ class Score:
 
 
 def score(truth: pa.Table, seeds: pa.Table, tables: dict[str, pa.Table]) -> Score:
-    """truth, seeds: as `build_world` wrote them. tables: images, sanitized, survivors, manifest (curation.records)."""
+    """truth, seeds: as `build_world` wrote them. tables: images, cleaned, survivors, manifest (curation.records)."""
     known = truth.to_pylist()
     ids = {row["sha256"][:32]: row for row in known}
     fate = _fates(tables)
@@ -65,7 +65,7 @@ def score(truth: pa.Table, seeds: pa.Table, tables: dict[str, pa.Table]) -> Scor
 
 def _fates(tables: dict[str, pa.Table]) -> dict[str, dict[str, Any]]:
     """image_id -> its row where it was dropped last, or its survivors row."""
-    return {row["image_id"]: row for name in ("sanitized", "survivors") for row in tables[name].to_pylist()}
+    return {row["image_id"]: row for name in ("cleaned", "survivors") for row in tables[name].to_pylist()}
 
 
 def _exact(known: Rows, images: Rows) -> float:

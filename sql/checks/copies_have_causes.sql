@@ -7,7 +7,7 @@ protected as (
     where drop_reason is null and len(list_filter(sets, lambda name: starts_with(name, 'protect:'))) > 0
 ),
 causes as (
-    select 'sanitized' as noun, image_id from sanitized where drop_reason is null
+    select 'cleaned' as noun, image_id from cleaned where drop_reason is null
     union all
     select 'survivors' as noun, image_id from survivors where drop_reason is null
     union all
@@ -16,7 +16,7 @@ causes as (
     select other.noun, images.image_id
     from images
     cross join (
-        values ('images'), ('descriptors'), ('embeddings'), ('clusters'), ('selection'), ('shards')
+        values ('images'), ('sanitized'), ('descriptors'), ('embeddings'), ('clusters'), ('selection'), ('shards')
     ) as other (noun)
     where images.drop_reason is null
 )

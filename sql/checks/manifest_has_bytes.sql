@@ -3,7 +3,7 @@
 -- Silent until `shards` has run.
 with
 written as (
-    select image_id, sha256, length, shard, member
+    select image_id, sha256, length, shard, member, metadata
     from shards
     where drop_reason is null
 ),
@@ -13,8 +13,8 @@ problems as (
         case
             when written.image_id is null then 'no bytes'
             when manifest.image_id is null then 'not in the manifest'
-            when written.sha256 is distinct from manifest.sha256 then 'other bytes'
-            when written.length is distinct from manifest.length then 'other length'
+            when written.metadata = 'kept' and written.sha256 is distinct from manifest.bytes_sha256 then 'other bytes'
+            when written.length > manifest.length + 512 then 'other length'
             when written.shard is distinct from manifest.shard then 'other shard'
             when not starts_with(written.member, manifest.shard_key || '.') then 'other key'
         end as problem

@@ -6,8 +6,8 @@ protected as (
     from images
     where drop_reason is null and len(list_filter(sets, lambda name: starts_with(name, 'protect:'))) > 0
 )
-select sanitized.drop_cause as image_id, sanitized.image_id as protected_id
-from sanitized
-semi join protected on protected.image_id = sanitized.image_id
-semi join manifest on manifest.image_id = sanitized.drop_cause
-where sanitized.drop_reason is not null;
+select twins.drop_cause as image_id, twins.image_id as protected_id
+from cleaned as twins
+semi join protected on protected.image_id = twins.image_id
+semi join manifest on manifest.image_id = twins.drop_cause
+where twins.drop_reason is not null;

@@ -4,6 +4,8 @@ with
 rows as (
     select 'screened' as noun, image_id from screened
     union all
+    select 'cleaned' as noun, image_id from cleaned
+    union all
     select 'sanitized' as noun, image_id from sanitized
     union all
     select 'descriptors' as noun, image_id from descriptors

@@ -3,8 +3,8 @@
 create or replace view funnel as
 with
 steps (step, noun) as (
-    values (1, 'images'), (2, 'sanitized'), (3, 'descriptors'), (4, 'survivors'), (5, 'embeddings'), (6, 'clusters'),
-    (7, 'selection'), (8, 'shards'), (9, 'manifest')
+    values (1, 'images'), (2, 'cleaned'), (3, 'sanitized'), (4, 'descriptors'), (5, 'survivors'), (6, 'embeddings'),
+    (7, 'clusters'), (8, 'selection'), (9, 'shards'), (10, 'manifest')
 ),
 counts as (
     select noun, count(*) as received, count(*) filter (drop_reason is null) as kept

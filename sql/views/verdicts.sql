@@ -4,6 +4,9 @@ create or replace view verdicts as
 select 'images' as noun, image_id, drop_reason, drop_score, drop_limit, drop_model, drop_cause, error_message
 from images
 union all
+select 'cleaned' as noun, image_id, drop_reason, drop_score, drop_limit, drop_model, drop_cause, error_message
+from cleaned
+union all
 select 'sanitized' as noun, image_id, drop_reason, drop_score, drop_limit, drop_model, drop_cause, error_message
 from sanitized
 union all

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from curation import records
-from curation.stages import sanitized
-from curation.stages.sanitized import SanitizedConfig, basis_matrix, drop_near_exact, fit_hash, screen
+from curation.stages import screened as stage
+from curation.stages.screened import ScreenedConfig, basis_matrix, drop_near_exact, fit_hash, screen
 from tests.curation.making import POOL, by_id, encoded, file_row, image_row, name, picture, put, run
 
 NO_BASIS = np.zeros((0, 256), np.float32)
@@ -19,10 +19,10 @@ def grey(levels: np.ndarray) -> bytes:
     return encoded(Image.fromarray(levels.astype(np.uint8)))
 
 
-def screened(data: bytes, sets: list[str] = POOL, cfg: SanitizedConfig | None = None, **facts: int) -> dict:
+def screened(data: bytes, sets: list[str] = POOL, cfg: ScreenedConfig | None = None, **facts: int) -> dict:
     row = image_row(1, sets, **facts)
     batch = pa.Table.from_pylist([row], schema=records.IMAGES).append_column("bytes", pa.array([data], pa.binary()))
-    table = screen(batch, NO_BASIS, cfg or SanitizedConfig())
+    table = screen(batch, NO_BASIS, cfg or ScreenedConfig())
     assert table.schema == records.SCREENED
     return table.to_pylist()[0]
 
@@ -75,7 +75,7 @@ def test_a_good_image_is_kept_and_measured():
 
 
 def test_limits_are_the_recipes():
-    off = SanitizedConfig(min_side=0, max_aspect=1e9, min_entropy=0, min_contrast=0, min_sharpness=0)
+    off = ScreenedConfig(min_side=0, max_aspect=1e9, min_entropy=0, min_contrast=0, min_sharpness=0)
     for reason in ("too_small", "bad_aspect", "flat", "low_entropy", "blurred"):
         data, facts = REASONS[reason]
         assert screened(data, cfg=off, **facts)["drop_reason"] is None
@@ -92,14 +92,14 @@ def test_limits_are_the_recipes():
 )
 def test_wrong_settings_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):
-        SanitizedConfig(**wrong)
+        ScreenedConfig(**wrong)
 
 
 def test_basis_is_fitted_on_the_pool_alone_and_does_not_depend_on_the_parts(store, tmp_path):
     rows = [file_row(encoded(picture(n)), tmp_path / f"{n}.png") for n in range(12)]
     trusted = [file_row(encoded(picture(n)), tmp_path / f"{n}.png", ["seed:s"]) for n in range(50, 54)]
     broken = image_row(99, uri=str(tmp_path / "gone.png"))
-    cfg = SanitizedConfig(hash_bits=8)
+    cfg = ScreenedConfig(hash_bits=8)
     made = []
     for cut in (0, 5, 16):
         every = [*rows, *trusted, broken]
@@ -117,19 +117,19 @@ def test_basis_is_fitted_on_the_pool_alone_and_does_not_depend_on_the_parts(stor
 
 
 def test_the_sample_is_bounded(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(sanitized, "BASIS_SAMPLE", 3)
+    monkeypatch.setattr(stage, "BASIS_SAMPLE", 3)
     put(store, "images", [image_row(n) for n in range(20)], records.IMAGES)
-    assert sanitized._sample(store.parts("images"), 0).num_rows == 3
-    assert not sanitized._sample(store.parts("images"), 0).equals(sanitized._sample(store.parts("images"), 1))
+    assert stage._sample(store.parts("images"), 0).num_rows == 3
+    assert not stage._sample(store.parts("images"), 0).equals(stage._sample(store.parts("images"), 1))
 
 
 @pytest.mark.parametrize("bits", [0, 8])
 def test_no_pool_or_no_bits_means_no_hash(store, tmp_path, bits):
     rows = [file_row(encoded(picture(0)), tmp_path / "0.png", POOL if bits == 0 else ["seed:s"])]
     put(store, "images", rows, records.IMAGES)
-    ((_, table),) = run(fit_hash, store, ["images"], SanitizedConfig(hash_bits=bits))
+    ((_, table),) = run(fit_hash, store, ["images"], ScreenedConfig(hash_bits=bits))
     assert table.num_rows == 0
-    assert len(basis_matrix(SanitizedConfig(), {"basis": table})) == 0
+    assert len(basis_matrix(ScreenedConfig(), {"basis": table})) == 0
 
 
 def test_the_hash_is_written_where_there_is_a_basis():
@@ -137,7 +137,7 @@ def test_the_hash_is_written_where_there_is_a_basis():
     basis[1, 0] = 1
     batch = pa.Table.from_pylist([image_row(1)], schema=records.IMAGES)
     batch = batch.append_column("bytes", pa.array([grey(NOISE)], pa.binary()))
-    assert screen(batch, basis, SanitizedConfig())["pca_hash"].to_pylist() == ["80"]
+    assert screen(batch, basis, ScreenedConfig())["pca_hash"].to_pylist() == ["80"]
 
 
 def test_of_equal_hashes_one_pool_image_stays(store):
@@ -158,7 +158,7 @@ def test_of_equal_hashes_one_pool_image_stays(store):
         rows = [{"image_id": name(n), "pca_hash": facts[n][2]} for n in reversed(some)]
         put(store, "screened", [*rows, {"image_id": name(50 + part), "pca_hash": "aa", "drop_reason": "flat"}],
             records.SCREENED, part)  # fmt: skip
-    rows = by_id(run(drop_near_exact, store, ["screened", "images"], SanitizedConfig()))
+    rows = by_id(run(drop_near_exact, store, ["screened", "images"], ScreenedConfig()))
     dropped = {n: rows[name(n)].get("drop_cause") for n in facts if "drop_reason" in rows[name(n)]}
     assert dropped == {1: name(2), 3: name(4), 6: name(5)}
     assert {rows[name(n)]["drop_reason"] for n in dropped} == {"near_exact_duplicate"}

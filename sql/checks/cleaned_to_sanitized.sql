@@ -1,9 +1,9 @@
--- Was every image that `images` kept, and no other, screened for near-exact duplicates?
+-- Was every image that `cleaned` kept, and no other, looked at for what is unsafe?
 -- One row is one image that was lost before `sanitized`, or came from nowhere. Silent until `sanitized` has run.
 with
 received as (
     select image_id
-    from images
+    from cleaned
     where drop_reason is null
 ),
 problems as (
