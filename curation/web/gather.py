@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,12 +61,12 @@ class Gathered:
     def _links(self) -> pa.Table:
         urls, rows, opt_outs = zip(*self.pages, strict=True)
         page = pa.array(np.repeat(np.arange(len(urls)), self.counts))
-        alts = pa.array(self.alts, pa.string())
+        alts = _texts(self.alts)
         if (pc.max(pc.binary_length(alts)).as_py() or 0) > MAX_ALT:
             alts = pc.utf8_slice_codeunits(alts, 0, MAX_ALT)
         columns = {
-            "url": pa.array(self.urls, pa.string()),
-            "page": pc.take(pa.array(urls, pa.string()), page),
+            "url": _texts(self.urls),
+            "page": pc.take(_texts(urls), page),
             "source": pa.repeat(self.source, len(page)),
             "row": pc.take(pa.array(rows, pa.int64()), page),
             "tag": pa.array(self.tags, pa.string()),
@@ -75,3 +75,11 @@ class Gathered:
         }
         table = pa.table([columns.get(f.name, pa.nulls(len(page), f.type)) for f in self.schema], schema=self.schema)
         return table.filter(pc.is_valid(table["url"])) if table["url"].null_count else table
+
+
+def _texts(values: Sequence[str | None]) -> pa.Array:
+    """Strings as a column; lone surrogates, which no column can hold, become question marks."""
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([value and value.encode("utf-8", "replace").decode() for value in values], pa.string())

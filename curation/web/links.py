@@ -12,8 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.web import files, listing
+from curation.web.archive import page_records
 from curation.web.columns import ListError
+from curation.web.gather import Gathered
+from curation.web.pages import Page, page_links
 from curation.web.tabular import plain_columns
+from curation.web.wat import wat_links
 
 
 def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
@@ -134,6 +138,8 @@ def links_of(unit: Mapping[str, Any], url_column: str | None = None, caption_col
         if unit["kind"] == "urls":
             for table in listing.urls(unit["uri"], url_column, caption_column, unit["start"], unit["stop"]):
                 yield _from_list(table, unit["uri"])
+        else:
+            yield from (_from_warc if unit["kind"] == "warc" else _from_wat)(unit["uri"])
     except ListError as error:
         if url_column or caption_column:
             raise
@@ -146,6 +152,29 @@ def links_of(unit: Mapping[str, Any], url_column: str | None = None, caption_col
 def _from_list(table: pa.Table, uri: str) -> pa.Table:
     columns = {name: table[name] for name in table.schema.names} | {"source": pa.repeat(uri, table.num_rows)}
     return pa.table([columns.get(f.name, pa.nulls(table.num_rows, f.type)) for f in LINKS], schema=LINKS)
+
+
+def _from_warc(uri: str) -> Iterator[pa.Table]:
+    """Links of the pages of a WARC; a page that is cut gives those before the cut, and a row that tells of it."""
+    gathered = Gathered(uri, LINKS)
+    for record in page_records(uri):
+        if record.html and record.url:
+            page = page_links(record.html, record.url, record.charset, record.headers)
+            page.trouble = record.detail or page.trouble
+            yield from gathered.add(page, record.url, record.offset, len(record.html))
+        elif record.reason:
+            yield from gathered.lose(record.offset, record.url, record.reason, record.detail)
+    yield from gathered.tables()
+
+
+def _from_wat(uri: str) -> Iterator[pa.Table]:
+    gathered = Gathered(uri, LINKS)
+    for record in wat_links(uri):
+        if record.reason:
+            yield from gathered.lose(record.offset, record.url, record.reason, record.detail)
+        else:
+            yield from gathered.add(record.page or Page(), record.url or "", record.offset, record.size)
+    yield from gathered.tables()
 
 
 def lost(uri: str, reason: str, detail: str, row: int = 0) -> pa.Table:

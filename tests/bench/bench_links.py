@@ -90,7 +90,10 @@ def wat_of(url: str, html: str) -> bytes:
     links: list[dict[str, Any]] = []
     for node in tree.css("a, img, link"):
         values = {name: value for name, value in node.attributes.items() if name in ("href", "src", "srcset", "alt", "rel")}
-        link = {"path": f"{node.tag.upper()}@/{'src' if node.tag == 'img' else 'href'}", "url": values.get("src") or values["href"]}
+        link = {
+            "path": f"{node.tag.upper()}@/{'src' if node.tag == 'img' else 'href'}",
+            "url": values.get("src") or values["href"],
+        }
         links.append(link | ({"alt": values["alt"]} if values.get("alt") else {}))
         if values.get("srcset"):
             links.append({"path": "IMG@/srcset", "url": values["srcset"]})
