@@ -1,137 +1,160 @@
-"""Faces made unrecognisable: blurred in an ellipse, in an image that is then encoded once, in its own format.
+"""Faces made unrecognisable in an encoded image: one decode, one encode, in the image's own format.
 
-The blur follows the face's size: whatever is left of it is some CELLS patches across, so that a large face is no more
-readable than a small one. Outside the ellipses no pixel is touched before encoding.
+A face's box is widened and the picture in its ellipse replaced by some 6 x 6 cells of the face, drawn smoothly: the share
+that is lost is the same whatever the face's size. The ellipse's edge is feathered; outside it not a pixel changes before
+the image is encoded. Blurring faces costs little accuracy: Yang et al., "A Study of Face Obfuscation in ImageNet"
+(arXiv 2103.06191), who blur with a Gaussian of a tenth of the box's diagonal; here the cells are about as wide.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageOps, JpegImagePlugin
+from PIL import Image, ImageOps, JpegImagePlugin
 
 from curation.decode import Reject, opened
 
-CELLS = 5  # patches across a blurred face
-FEATHER = 0.06  # of the face's shorter side: the width of the ellipse's soft edge
-MODES = ("L", "RGB", "RGBA", "LA", "CMYK", "I;16")
-WRITABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM", "PCX", "TGA", "SGI", "DDS")
+CELLS = 6  # across the longer side of a face
+LEAST_CELL = 2  # pixels: a face of a few pixels is blurred too
+QUALITY = 90  # of lossy formats that do not tell theirs
+
+_MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "I;16", "I", "F")
+_OPTIONS: dict[str, dict[str, Any]] = {
+    **{kind: {} for kind in ("PNG", "GIF", "BMP", "DIB", "PPM", "TGA", "SGI", "PCX", "DDS", "JPEG2000")},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "AVIF": {"quality": QUALITY},
+}
+"""Formats that Pillow writes as large as they are, and how; without loss but AVIF. An ICO would become a set of small ones."""
+
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Blurred:
-    """data: the new encoded bytes, upright, without metadata but the colour profile. boxes: (n, 4) int, widened."""
+    """An image with blurred faces, its format, and boxes: (n, 4) int32, the x0 y0 x1 y1 wherein pixels differ."""
 
     data: bytes
     format: str
-    boxes: NDArray[np.int64]
+    boxes: NDArray[np.int32]
 
 
 def blur_faces(data: bytes, boxes: NDArray[np.float32], margin: float = 0.15) -> Blurred:
-    """Encoded bytes with the faces in `boxes` blurred. An animation becomes its first frame.
+    """Encoded bytes with the faces blurred, upright, without metadata other than the ICC profile; of animations one frame.
 
-    boxes: (n, 4 or more) x0, y0, x1, y1 in pixels of the upright image. margin: share of a box added on each side.
-    Raises Reject for bytes that cannot be decoded, ValueError for no box: an image without faces keeps its bytes.
+    boxes: (n, 4 or more), n >= 1: x0 y0 x1 y1 in pixels of the upright image; a face may be partly outside, and one beside
+    it comes back without an area. margin: how far a box is widened on each side, as a share of its sides. The format is the
+    source's, or PNG if Pillow cannot write that. Raises Reject for what cannot be decoded, ValueError for no boxes (an
+    image without faces keeps its bytes) and for boxes that are none.
     """
-    if not len(boxes):
-        raise ValueError("no face to blur")
     with opened(data, None) as image:
-        kind, options = _target(image)
+        kind, options = _format(image, data)
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        picture = _plain(upright)
-        wide = widened(boxes, margin, picture.size)
-        for box in wide[(wide[:, 2] > wide[:, 0]) & (wide[:, 3] > wide[:, 1])]:
-            _blur(picture, tuple(int(edge) for edge in box))
-        return Blurred(_encoded(picture, kind, options), kind, wide)
+        source = _clean(ImageOps.exif_transpose(image))
+    blurred = _workable(source)
+    wide = _widened(boxes, blurred.size, margin)
+    for face, reach in zip(boxes[:, :4].astype(np.float64), wide.tolist(), strict=True):
+        if reach[0] < reach[2] and reach[1] < reach[3]:
+            _blur(blurred, face, tuple(reach), margin)
+    if source.mode == "P" and kind == "GIF":
+        blurred = _repainted(source, blurred, wide)
+    return Blurred(*_encoded(blurred, kind, options), wide)
 
 
-def widened(boxes: NDArray[np.float32], margin: float, size: tuple[int, int]) -> NDArray[np.int64]:
-    """(n, 4) integer boxes, `margin` of their sides added on each, within an image of this width and height."""
-    corners = np.asarray(boxes, np.float64)[:, :4]
-    more = np.tile((corners[:, 2:] - corners[:, :2]) * margin, 2) * (-1, -1, 1, 1)
-    wide = np.concatenate([np.floor(corners[:, :2] + more[:, :2]), np.ceil(corners[:, 2:] + more[:, 2:])], axis=1)
-    return np.clip(wide, 0, np.tile(size, 2)).astype(np.int64)
+def _format(image: Image.Image, data: bytes) -> tuple[str, dict[str, Any]]:
+    """The format to write, and how: as the source was encoded, as far as Pillow tells and can."""
+    kind = str(image.format)
+    if kind in ("JPEG", "MPO"):
+        tables, sampling = getattr(image, "quantization", None), JpegImagePlugin.get_sampling(image)
+        return "JPEG", {"qtables": tables, "subsampling": max(0, sampling), "progressive": "progressive" in image.info}
+    if kind == "WEBP":
+        first = re.search(rb"VP8[ L]", data)
+        return "WEBP", {"lossless": True, "exact": True} if first and first[0] == b"VP8L" else {"quality": QUALITY}
+    return (kind, _OPTIONS[kind]) if kind in _OPTIONS else ("PNG", {})
 
 
-def _target(image: Image.Image) -> tuple[str, dict[str, Any]]:
-    """The format to write, and its options: as the source was encoded, as far as Pillow can tell."""
-    kind = "JPEG" if image.format == "MPO" else str(image.format)
-    options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
-    if kind == "JPEG":
-        sampling = JpegImagePlugin.get_sampling(image)
-        options |= {"qtables": getattr(image, "quantization", None), "progressive": bool(image.info.get("progressive"))}
-        options |= {"subsampling": sampling} if sampling >= 0 else {}
-    elif kind == "WEBP":
-        lossless = b"VP8L" in _head(image)
-        options |= {"lossless": lossless, "quality": 90, "exact": lossless}
-    elif kind in ("TIFF", "TGA"):
-        options = {"icc_profile": image.info.get("icc_profile")} if kind == "TIFF" else {}
-    return (kind if kind in WRITABLE else "PNG"), {name: value for name, value in options.items() if value is not None}
+def _clean(image: Image.Image) -> Image.Image:
+    """The picture and its colours, without what else Pillow would write again."""
+    image.info = {name: image.info[name] for name in ("icc_profile", "transparency") if name in image.info}
+    return image
 
 
-def _head(image: Image.Image) -> bytes:
-    """The first bytes of the file, where a WebP names its coding."""
-    file: Any = image.fp
-    at = file.tell()
-    file.seek(0)
-    head = file.read(4096)
-    file.seek(at)
-    return head
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """The pixels in a mode whose bands can be blurred, as a copy."""
-    if image.mode in MODES:
+def _workable(image: Image.Image) -> Image.Image:
+    """A copy in a mode whose levels can be averaged; palettes become RGB, or RGBA where they have transparency."""
+    if image.mode in _MODES:
         return image.copy()
-    if image.mode in ("P", "PA"):
-        return image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
     if image.mode.startswith("I;16"):
-        return Image.fromarray(np.asarray(image).astype(np.uint16))
-    if image.mode in ("I", "F"):
-        return Image.fromarray(np.asarray(image).astype(np.float32))
-    return image.convert("L" if image.mode == "1" else "RGB")
+        return image.convert("I")
+    if image.mode == "1":
+        return image.convert("L")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
-def _blur(picture: Image.Image, box: tuple[int, int, int, int]) -> None:
-    """Blur the ellipse in `box` in place."""
-    face = picture.crop(box)
-    mask = Image.new("L", face.size, 0)
-    ImageDraw.Draw(mask).ellipse((0, 0, face.width - 1, face.height - 1), fill=255)
-    mask = mask.filter(ImageFilter.GaussianBlur(FEATHER * min(face.size) / 2))
-    inside = Image.new("L", face.size, 0)
-    ImageDraw.Draw(inside).ellipse((0, 0, face.width - 1, face.height - 1), fill=255)
-    mask = Image.fromarray(np.minimum(np.asarray(mask), np.asarray(inside)))
-    smooth = _smooth(face)
-    if picture.mode in ("L", "RGB", "RGBA", "LA", "CMYK"):
-        picture.paste(smooth, box[:2], mask)
-        return
-    share = np.asarray(mask, np.float64) / 255
-    mixed = np.asarray(face, np.float64) * (1 - share) + np.asarray(smooth, np.float64) * share
-    picture.paste(Image.fromarray(mixed.astype(np.asarray(face).dtype)), box[:2])
+def _widened(boxes: NDArray[np.float32], size: tuple[int, int], margin: float) -> NDArray[np.int32]:
+    """(n, 4) whole pixels that the widened boxes touch, inside the image. Raises ValueError."""
+    if boxes.ndim != 2 or boxes.shape[1] < 4 or not len(boxes):
+        raise ValueError(f"boxes must be (n, 4 or more) with n >= 1, not {boxes.shape}")
+    corners = boxes[:, :4].astype(np.float64)
+    sides = corners[:, 2:] - corners[:, :2]
+    if not np.isfinite(corners).all() or (sides < 0).any() or margin < 0:
+        raise ValueError("boxes must be finite with x0 <= x1 and y0 <= y1, and the margin not negative")
+    low = np.clip(np.floor(corners[:, :2] - margin * sides), 0, size)
+    high = np.clip(np.ceil(corners[:, 2:] + margin * sides), 0, size)
+    return np.concatenate([low, high], axis=1).astype(np.int32)
 
 
-def _smooth(face: Image.Image) -> Image.Image:
-    """The face, reduced to CELLS patches across its shorter side and enlarged again, each band by itself."""
-    scale = CELLS / min(face.size)
-    small = (max(1, round(face.width * scale)), max(1, round(face.height * scale)))
-    if face.mode.startswith(("I", "F")):
-        values = Image.fromarray(np.asarray(face, np.float32))
-        wide = values.resize(small, Image.Resampling.BOX).resize(face.size, Image.Resampling.BILINEAR)
-        return Image.fromarray(np.asarray(wide).astype(np.asarray(face).dtype))
-    bands = [b.resize(small, Image.Resampling.BOX).resize(face.size, Image.Resampling.BICUBIC) for b in face.split()]
-    return Image.merge(face.mode, bands)
+def _blur(image: Image.Image, face: NDArray[np.float64], reach: Box, margin: float) -> None:
+    """Blur one face (x0 y0 x1 y1) in place; reach: the widened box inside the image."""
+    sharp = np.array(image.crop(reach))
+    cell = max(LEAST_CELL, float((face[2:] - face[:2]).max()) / CELLS)
+    bands = sharp[:, :, None] if sharp.ndim == 2 else sharp
+    soft = np.stack([_coarse(bands[:, :, band], cell) for band in range(bands.shape[2])], axis=2).reshape(sharp.shape)
+    weight = _weights(face, reach, margin).reshape(sharp.shape[:2] + (1,) * (sharp.ndim - 2))
+    mixed = sharp + weight * (soft - sharp)
+    if np.issubdtype(sharp.dtype, np.integer):
+        limits = np.iinfo(sharp.dtype)
+        mixed = np.clip(np.round(mixed), limits.min, limits.max)
+    pixels = np.where(weight > 0, mixed.astype(sharp.dtype), sharp)
+    image.paste(Image.frombytes(image.mode, (sharp.shape[1], sharp.shape[0]), pixels.tobytes()), reach)
 
 
-def _encoded(picture: Image.Image, kind: str, options: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    picture.info = {}
-    try:
-        picture.save(buffer, kind, **options)
-    except (OSError, ValueError, KeyError) as error:  # a mode that the format cannot hold after all
-        raise Reject("unwritable", f"{kind} cannot hold {picture.mode}: {error}") from error
-    return buffer.getvalue()
+def _coarse(band: NDArray[Any], cell: float) -> NDArray[np.float32]:
+    """(H, W) levels averaged over square cells, and drawn in full size again without edges between them."""
+    height, width = band.shape
+    cells = max(1, round(width / cell)), max(1, round(height / cell))
+    small = Image.fromarray(band.astype(np.float32)).resize(cells, Image.Resampling.BOX)
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _weights(face: NDArray[np.float64], reach: Box, margin: float) -> NDArray[np.float32]:
+    """(H, W) of `reach`: 1 in the face's own ellipse and half the margin around it, falling to 0 at the widened box's."""
+    middle, half = (face[:2] + face[2:]) / 2, np.maximum(0.5, (face[2:] - face[:2]) * (0.5 + margin))
+    x = (np.arange(reach[0], reach[2]) + 0.5 - middle[0]) / half[0]
+    y = (np.arange(reach[1], reach[3]) + 0.5 - middle[1]) / half[1]
+    radius = np.sqrt(x[None, :] ** 2 + y[:, None] ** 2)
+    feather = max(0.5 * margin / (0.5 + margin), 1e-6)
+    return np.clip((1 - radius) / feather, 0, 1).astype(np.float32)
+
+
+def _repainted(source: Image.Image, blurred: Image.Image, boxes: NDArray[np.int32]) -> Image.Image:
+    """A picture with a palette, blurred in its own colours: a new palette would change pixels outside the faces."""
+    before, after = np.asarray(_workable(source)), np.asarray(blurred)
+    changed = Image.fromarray((before != after).any(axis=2))
+    for reach in (tuple(box) for box in boxes.tolist() if box[0] < box[2] and box[1] < box[3]):
+        source.paste(blurred.crop(reach).convert("RGB").quantize(palette=source), reach, changed.crop(reach))
+    return source
+
+
+def _encoded(image: Image.Image, kind: str, options: dict[str, Any]) -> tuple[bytes, str]:
+    """The encoded bytes and their format: PNG if `kind` cannot hold the image's mode. Raises Reject if that cannot either."""
+    for name, how in ((kind, options), ("PNG", {})):
+        buffer = io.BytesIO()
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            image.save(buffer, name, icc_profile=image.info.get("icc_profile"), **how)
+            return buffer.getvalue(), name
+    raise Reject("unwritable", f"neither {kind} nor PNG holds {image.mode}")
