@@ -43,6 +43,13 @@ def image_row(n: int | str, sets: list[str] = POOL, **more: Any) -> dict[str, An
     return row | {"format": "PNG", "width": 100, "height": 100, "length": 1000, "sets": sets} | more
 
 
+def clean_row(n: int | str, **more: Any) -> dict[str, Any]:
+    """The row of records.SANITIZED that goes with `image_row`: nothing was found, the bytes are the image's own."""
+    image = image_row(n)
+    same = {name: image[name] for name in ("image_id", "uri", "offset", "length", "format")}
+    return same | {"bytes_sha256": image["sha256"]} | more
+
+
 def file_row(data: bytes, path: Any, sets: list[str] = POOL, **more: Any) -> dict[str, Any]:
     """A row of records.IMAGES for bytes that are then written to `path`."""
     path.write_bytes(data)

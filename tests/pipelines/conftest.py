@@ -30,6 +30,7 @@ class World:
             str(self.protected),
             "--set",
             "pool.part_rows=20",
+            *tiny.UNCHECKED,
         ]
 
 

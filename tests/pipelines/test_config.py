@@ -51,7 +51,7 @@ def test_what_is_written_is_read_back() -> None:
         ({"seeds": [{"name": "s", "path": "p", "mode": ["all"]}]}, 'mode "all" is none of as_is, sample, cluster'),
         ({"seeds": [{"name": "s", "path": "p"}, {"name": "s", "path": "q"}]}, 'two [[seeds]] are called "s"'),
         ({"pool": {"sources": "crawl"}}, "pool.sources must be a list, not 'crawl'"),
-        ({"sanitized": {"nsfw": "maybe"}}, 'nsfw = "maybe" is not available; choose from: none'),
+        ({"sanitized": {"faces": "maybe"}}, 'faces must be "blur", "drop", "keep" or "none", not "maybe"'),
         ({"selection": {"collisions": "first"}}, 'neither "next_unused" nor "keep"'),
         ({"manifest": {"shard_images": 0}}, "shard_images must be 1 to 10,000, not 0"),
     ],

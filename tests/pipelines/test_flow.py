@@ -12,7 +12,7 @@ from curation.stage import MapStage
 from curation.stages.survivors import SurvivorsConfig
 from pipelines.config import Recipe, RecipeError
 from pipelines.flow import FLOW, network, resolve
-from pipelines.run import recipe_print
+from pipelines.steps import recipe_print
 
 ROOT = Path(__file__).parents[2]
 

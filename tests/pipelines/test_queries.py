@@ -69,8 +69,13 @@ def _chosen(image: str, cluster: int | None, *choices: tuple[str, str, str | Non
     }
 
 
+def _clean(image: dict[str, Any]) -> dict[str, Any]:
+    """Nothing unsafe was found in it."""
+    return {k: image.get(k) for k in ("image_id", "uri", "length")} | {"bytes_sha256": image["sha256"], "faces": 0, "nsfw": 0.1}
+
+
 def sound_rows() -> Rows:
-    """Twelve images, a to v, two of them twice or unreadable as files, through all sixteen nouns.
+    """Twelve images, a to v, two of them twice or unreadable as files, through all seventeen nouns.
 
     a chosen; b its near-exact duplicate; c its copy; d a copy of the protected v; e not chosen; f not safe;
     g chosen by cluster; h both in the pool and a seed; s, t seeds; u a seed that only asks; v protected.
@@ -93,8 +98,14 @@ def sound_rows() -> Rows:
         _chosen("t", None, ("food", "as_is", t, 1.0)),
     ]
     by_id = {name_id(name): _image(name) for name in NAMES}
-    manifest = [by_id[c["image_id"]] | c | {"shard": "00000.tar", "shard_key": f"{n:08d}"} for n, c in enumerate(chosen)]
-    measured = {"entropy": 7.0, "contrast": 50.0, "sharpness": 9.0, "pca_hash": "00ff", "nsfw": 0.1, "faces": 0}
+    manifest = [
+        by_id[c["image_id"]]
+        | {"bytes_sha256": by_id[c["image_id"]]["sha256"]}
+        | c
+        | {"shard": "00000.tar", "shard_key": f"{n:08d}"}
+        for n, c in enumerate(chosen)
+    ]
+    measured = {"entropy": 7.0, "contrast": 50.0, "sharpness": 9.0, "pca_hash": "00ff"}
     groups = {"a": ("a", 2), "c": ("a", 2), "d": ("v", 2), "v": ("v", 2)}
     survivors = [
         {
@@ -113,8 +124,9 @@ def sound_rows() -> Rows:
         "images": [row | {"sets": sets[name]} | (twice if row["key"] == "again/a" else {}) for row, name in files]
         + [unreadable | {"sets": ["pool"]}],
         "basis": [{"row": -1, "vector": [128.0] * 256}, {"row": 0, "vector": [0.0625] * 256}],
-        "screened": [{"image_id": name_id(n)} | measured | (unsafe if n == "f" else {}) for n in NAMES],
-        "sanitized": [{"image_id": name_id(n)} | measured | {"f": unsafe, "b": near}.get(n, {}) for n in NAMES],
+        "screened": [{"image_id": name_id(n)} | measured for n in NAMES],
+        "cleaned": [{"image_id": name_id(n)} | measured | (near if n == "b" else {}) for n in NAMES],
+        "sanitized": [_clean(by_id[name_id(n)]) | (unsafe if n == "f" else {}) for n in NAMES if n != "b"],
         "descriptors": [{"image_id": name_id(n), "descriptor": vector} for n in clean],
         "edges": [
             {"a": a, "b": name_id("c"), "similarity": 0.8},
@@ -134,7 +146,7 @@ def sound_rows() -> Rows:
         "manifest": manifest,
         "shards": [
             {k: row[k] for k in ("image_id", "sha256", "shard", "length")}
-            | {"member": row["shard_key"] + ".jpg", "offset": 512 + 2048 * n}
+            | {"member": row["shard_key"] + ".jpg", "offset": 512 + 2048 * n, "metadata": "stripped"}
             for n, row in enumerate(manifest)
         ],
     }
@@ -207,7 +219,7 @@ def test_status_dropped_and_funnel(run: str) -> None:
         for noun, reason, key in [
             ("images", "exact_duplicate", "again/a"),
             ("images", "unreadable", "x"),
-            ("sanitized", "near_duplicate", "b"),
+            ("cleaned", "near_duplicate", "b"),
             ("sanitized", "nsfw", "f"),
             ("selection", "not_chosen", "e"),
             ("selection", "not_chosen", "u"),
@@ -217,7 +229,13 @@ def test_status_dropped_and_funnel(run: str) -> None:
         ]
     ]
     funnel = {tuple(row.values()) for row in queries.query(run, "from funnel").to_pylist()}
-    assert {("images", 14, 12, 2), ("sanitized", 12, 10, 2), ("survivors", 10, 8, 2), ("manifest", 5, 5, 0)} <= funnel
+    assert {
+        ("images", 14, 12, 2),
+        ("cleaned", 12, 11, 1),
+        ("sanitized", 11, 10, 1),
+        ("survivors", 10, 8, 2),
+        ("manifest", 5, 5, 0),
+    } <= funnel
     assert all(kept + lost == received for _, received, kept, lost in funnel)
 
 

@@ -108,7 +108,7 @@ def test_a_changed_threshold_redoes_only_what_follows(world: World, tmp_path: Pa
     before = {noun: stamps(out, noun) for noun in NOUNS}
     again = tiny.curate("run", *world.options, "--out", out, "--set", "survivors.self_similarity=0.999")
     assert again.returncode == 0, again.stderr
-    for noun in ("scanned", "images", "basis", "screened", "sanitized", "descriptors"):
+    for noun in ("scanned", "images", "basis", "screened", "cleaned", "sanitized", "descriptors"):
         assert stamps(out, noun) == before[noun], noun
     for noun in ("edges", "survivors"):
         assert stamps(out, noun) != before[noun], noun

@@ -17,7 +17,7 @@ def test_a_batch_is_embedded():
 
 
 def test_the_card_asks_for_bytes_of_clean_images_and_has_no_network_of_its_own():
-    assert (STAGE.name, STAGE.consumes, STAGE.needs_bytes) == ("embeddings", ("survivors", "images"), True)
+    assert (STAGE.name, STAGE.consumes, STAGE.needs_bytes) == ("embeddings", ("survivors", "sanitized"), True)
     assert STAGE.weights(EmbeddingsConfig()) == ""
     with pytest.raises(ValueError, match="network"):
         embeddings.STAGE.setup(EmbeddingsConfig(), {})

@@ -34,7 +34,7 @@ def tables(copy_cause: str = A, left: tuple[str, ...] = (A,), reason: str | None
         {"image_id": P[:32], "group_id": None, "drop_reason": "protected_copy", "drop_cause": None},
     ]
     manifest = [{"image_id": sha[:32], "sha256": sha, "mode": "sample", "seed_id": "f" * 32} for sha in left]
-    return {"images": pa.Table.from_pylist(images), "sanitized": pa.Table.from_pylist(survivors[:1]),
+    return {"images": pa.Table.from_pylist(images), "cleaned": pa.Table.from_pylist(survivors[:1]),
             "survivors": pa.Table.from_pylist(survivors), "manifest": pa.Table.from_pylist(manifest)}  # fmt: skip
 
 

