@@ -83,6 +83,8 @@ def _folder(path: str) -> str:
 
 
 def _plan_directory(set_name: str, fs: Any, path: str) -> list[dict[str, Any]]:
+    """The files of a folder; the folder of a crawl stands for the images it has fetched."""
+    path = f"{path.rstrip('/')}/images" if fs.exists(f"{path.rstrip('/')}/crawl.toml") else path
     found, failed = directory.files(fs, path)
     lost = [unit(set_name, "file", full_uri(fs, p), p, error_message=why) for p, why in failed]
     return [*_plan_files(set_name, fs, path, found), *lost]
@@ -141,15 +143,19 @@ def _read_container(row: dict[str, Any]) -> Iterator[Found]:
 _cursors: dict[tuple[str, str], parquet.Cursor] = {}
 
 
-def read_bytes(refs: pa.Table) -> list[bytes | None]:
-    """The encoded bytes of images by reference (records.BYTES_REF); None where they cannot be had."""
+def read_bytes(refs: pa.Table, root: str = "") -> list[bytes | None]:
+    """The encoded bytes of images by reference (records.BYTES_REF); None where they cannot be had.
+
+    root: the run folder, below which a uri lies that is neither absolute nor has a protocol.
+    """
     out: list[bytes | None] = [None] * refs.num_rows
     by_file: dict[tuple[str, str | None], list[tuple[int, int, int]]] = defaultdict(list)
     for at, row in enumerate(refs.select(["uri", "member", "offset", "length"]).to_pylist()):
         if row["uri"] is None:
             continue
         in_parquet = row["uri"].lower().endswith(".parquet") and row["member"]
-        by_file[row["uri"], row["member"] if in_parquet else None].append((row["offset"] or 0, row["length"] or 0, at))
+        uri = f"{root}/{row['uri']}" if _below(row["uri"]) else row["uri"]
+        by_file[uri, row["member"] if in_parquet else None].append((row["offset"] or 0, row["length"] or 0, at))
     for (uri, column), spans in by_file.items():
         try:
             for at, data in _parquet_rows(uri, column, spans) if column else _ranges(uri, spans):
@@ -157,6 +163,10 @@ def read_bytes(refs: pa.Table) -> list[bytes | None]:
         except (OSError, ValueError, pa.ArrowException):
             continue
     return out
+
+
+def _below(uri: str) -> bool:
+    return not uri.startswith("/") and "://" not in uri and "::" not in uri
 
 
 def _ranges(uri: str, spans: list[tuple[int, int, int]]) -> Iterator[tuple[int, bytes | None]]:
