@@ -95,9 +95,7 @@ FACE = pa.struct([(name, pa.float32()) for name in ("x0", "y0", "x1", "y1", "sco
 SANITIZED = pa.schema(
     [
         IMAGE_ID,
-        _field(
-            "nsfw", pa.float32(), "highest score / limit of an unsafe class, by the ensemble's rule; null: no detector"
-        ),
+        _field("nsfw", pa.float32(), "highest score / limit of an unsafe class, by the ensemble's rule; null: no detector"),
         _field("nsfw_class", pa.string(), "the class that gave it"),
         _field("nsfw_scores", pa.string(), "JSON: detector -> class -> score, those of 0.05 and more"),
         _field("nsfw_models", pa.list_(pa.string()), "SHA-256 of the detectors' weights"),
@@ -261,7 +259,7 @@ LINKS = pa.schema(
         _field("caption", pa.string(), "alternative text, or a caption column"),
         _field("extra", pa.string(), "other columns of a list, one JSON object"),
         _field("opt_out", pa.string(), "the page's directive against its use"),
-        *(f for f in VERDICT if f.name in ("drop_reason", "error_message")),
+        *VERDICT,
     ]
 )
 """One row is one link of a page, or one row of a URL list."""
@@ -299,7 +297,7 @@ FETCHED = pa.schema(
         _field("caption", pa.string(), "as in urls"),
         *BYTES_REF,
         _field("tar_end", pa.int64(), "where its members end in the tar"),
-        *(f for f in VERDICT if f.name in ("drop_reason", "error_message")),
+        *VERDICT,
     ]
 )
 """One row is one address and what became of it; null `drop_reason`: an image, in images/NNNNN.tar of the crawl."""

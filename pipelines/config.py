@@ -185,6 +185,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
             raise RecipeError(f"{where} must be a table, not {value!r}")
         return {key: _convert(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
     if get_origin(kind) is tuple:
+        value = [value] if isinstance(value, str) else value  # one value may stand for a list of one
         if not isinstance(value, list | tuple):
             raise RecipeError(f"{where} must be a list, not {value!r}")
         return tuple(_convert(get_args(kind)[0], item, where) for item in value)

@@ -96,18 +96,17 @@ def find(units: pa.Table, lists: Lists, cfg: LinksConfig) -> pa.Table:
     tables = [records.LINKS.empty_table()]
     for unit in units.to_pylist():
         for table in links_of(unit, cfg.url_column, cfg.caption_column):
-            tables.append(_judged(table.cast(records.LINKS), lists, frozenset(cfg.opt_outs)))
-    return pa.concat_tables(tables).cast(records.LINKS)
+            tables.append(_judged(table, lists, frozenset(cfg.opt_outs)))
+    return pa.concat_tables(tables)
 
 
 def _judged(table: pa.Table, lists: Lists, opt_outs: frozenset[str]) -> pa.Table:
-    columns = {name: table[name].to_pylist() for name in ("url", "opt_out", "drop_reason", "error_message")}
-    for row, (url, wish, reason) in enumerate(zip(columns["url"], columns["opt_out"], columns["drop_reason"], strict=True)):
-        if reason is None:
-            columns["url"][row], columns["drop_reason"][row], columns["error_message"][row] = _judge(url, wish, lists, opt_outs)
-    for name, values in columns.items():
-        table = table.set_column(table.schema.get_field_index(name), records.LINKS.field(name), pa.array(values, pa.string()))
-    return table
+    """Links as they were read to records.LINKS; those that were read badly keep their reason."""
+    rows = table.to_pylist()
+    for row in rows:
+        if row["drop_reason"] is None:
+            row["url"], row["drop_reason"], row["error_message"] = _judge(row["url"], row["opt_out"], lists, opt_outs)
+    return pa.Table.from_pylist(rows, schema=records.LINKS)
 
 
 def _judge(url: str, wish: str | None, lists: Lists, opt_outs: frozenset[str]) -> tuple[str, str | None, str | None]:

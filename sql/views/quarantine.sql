@@ -1,5 +1,5 @@
--- Which images were put aside as unsafe? They are listed here and in no shard; the pool's own files are not touched.
--- One row is one image.
+-- Which images were put aside as unsafe?
+-- One row is one image. It is in no shard; the pool's own file is not touched.
 create or replace view quarantine as
 select
     sanitized.image_id,

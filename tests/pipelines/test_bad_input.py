@@ -63,7 +63,7 @@ def test_unknown_seed_set_recipe_key_and_network(tmp_path: Path, world: World) -
         "curate: [survivors] has no key self_simlarity; did you mean self_similarity?"
     )
     assert "no encoder 'resnet-9000'" in line(tiny.curate(*options, "--set", "embeddings.network=resnet-9000"))
-    assert 'nsfw = "yes" is not available' in line(tiny.curate(*options, "--set", "sanitized.nsfw=yes"))
+    assert 'no NSFW detector "yes"' in line(tiny.curate(*options, "--set", "sanitized.nsfw=yes"))
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from curation.stages.sanitized import SanitizedConfig
 from curation.store import Receipt
 from pipelines.config import Recipe, RecipeError
 from pipelines.progress import Progress, tally
@@ -51,7 +52,7 @@ def test_a_stage_found_done_says_so(shown: Progress) -> None:
 
 
 def test_the_start_names_devices_and_what_is_not_checked(shown: Progress) -> None:
-    shown.started(2, "cpu", Recipe())
+    shown.started(2, "cpu", Recipe(sanitized=SanitizedConfig(nsfw=("none",), faces="none")))
     text = shown.console.export_text()
     assert "descriptors by copy-small, embeddings by vitti16-small, both on cpu" in text
     assert "not checked: nsfw and faces" in text

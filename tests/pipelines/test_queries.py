@@ -75,7 +75,7 @@ def _clean(image: dict[str, Any]) -> dict[str, Any]:
 
 
 def sound_rows() -> Rows:
-    """Twelve images, a to v, two of them twice or unreadable as files, through all seventeen nouns.
+    """Twelve images, a to v, two of them twice or unreadable as files, through all nouns.
 
     a chosen; b its near-exact duplicate; c its copy; d a copy of the protected v; e not chosen; f not safe;
     g chosen by cluster; h both in the pool and a seed; s, t seeds; u a seed that only asks; v protected.
@@ -144,6 +144,23 @@ def sound_rows() -> Rows:
         ],
         "selection": [*chosen, _verdict("e", "not_chosen"), _verdict("u", "not_chosen"), _verdict("v", "protected")],
         "manifest": manifest,
+        "links": [{"url": f"http://a.example/{n}.jpg", "source": "list", "row": n % 2} for n in range(3)]
+        + [{"url": "ftp://b", "source": "list", "row": 9, "drop_reason": "blocked_scheme"}],
+        "urls": [
+            {"url_id": name_id(n), "url": f"http://a.example/{n}.jpg", "host": "a.example", "mentions": times}
+            for n, times in (("a", 2), ("b", 1))
+        ],
+        "fetched": [
+            {
+                "url_id": name_id("a"),
+                "url": "http://a.example/a.jpg",
+                "status": 200,
+                "robots": "rules",
+                "length": 9,
+                "seconds": 0.5,
+            },
+            {"url_id": name_id("b"), "url": "http://a.example/b.jpg", "status": 404, "drop_reason": "not_found"},
+        ],
         "shards": [
             {k: row[k] for k in ("image_id", "sha256", "shard", "length")}
             | {"member": row["shard_key"] + ".jpg", "offset": 512 + 2048 * n, "metadata": "stripped"}
@@ -182,7 +199,7 @@ def snapshot(folder: str) -> dict[str, str]:
     return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-@pytest.mark.parametrize("noun", records.NOUNS)
+@pytest.mark.parametrize("noun", queries.ALL)
 def test_views_have_the_columns_of_the_records(run: str, tmp_path: Path, noun: str) -> None:
     extra = ["status"] if noun == "images" else []
     full = queries.query(run, f"select * from {noun}")
@@ -217,9 +234,9 @@ def test_status_dropped_and_funnel(run: str) -> None:
     assert dropped.to_pylist() == [
         {"noun": noun, "drop_reason": reason, "key": key, "error_message": "cut off" if key == "x" else None}
         for noun, reason, key in [
+            ("cleaned", "near_duplicate", "b"),
             ("images", "exact_duplicate", "again/a"),
             ("images", "unreadable", "x"),
-            ("cleaned", "near_duplicate", "b"),
             ("sanitized", "nsfw", "f"),
             ("selection", "not_chosen", "e"),
             ("selection", "not_chosen", "u"),
@@ -395,7 +412,7 @@ def test_tables_are_aligned_and_short(run: str) -> None:
     assert "long long..." in row
     assert tables.render(queries.query(run, "select 'bytes of an image'::blob as raw")).endswith("... (17 bytes)\n")
     narrow = tables.render(queries.query(run, "select noun, received from funnel limit 2"))
-    assert narrow == "noun       received\n---------  --------\nimages           14\nsanitized        12\n"
+    assert narrow == "noun     received\n-------  --------\nimages         14\ncleaned        12\n"
     with pytest.raises(ValueError, match="unknown style 'html'"):
         tables.render(pa.table({}), "html")  # pyright: ignore
 

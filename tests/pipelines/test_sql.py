@@ -102,8 +102,12 @@ DAMAGES: list[tuple[str, Callable[[Rows], None], int]] = [
     ("scanned_to_images", lose("scanned", F), 1),
     ("images_to_screened", lose("screened", E), 1),
     ("images_to_screened", add("screened", image_id="0" * 32), 1),
-    ("images_to_cleaned", lose("cleaned", F), 1),
-    ("images_to_cleaned", add("cleaned", image_id="0" * 32), 1),
+    ("images_to_cleaned", all_of(lose("cleaned", F), lose("sanitized", F)), 1),
+    ("images_to_cleaned", all_of(add("cleaned", image_id="0" * 32), add("sanitized", image_id="0" * 32, drop_reason="odd")), 1),
+    ("links_to_urls", lambda rows: rows["urls"][0].update(mentions=3), 1),
+    ("links_to_urls", lambda rows: rows["links"].pop(0), 1),
+    ("urls_to_fetched", lambda rows: rows["fetched"].pop(), 1),
+    ("urls_to_fetched", lambda rows: rows["fetched"].append(dict(rows["fetched"][0])), 1),
     ("cleaned_to_sanitized", lose("sanitized", F), 1),
     ("nothing_unsafe_exported", put("sanitized", G, bytes_sha256="0" * 64), 1),
     ("sanitized_to_descriptors", put("sanitized", F, drop_reason=None, drop_limit=None), 1),
@@ -144,7 +148,7 @@ DAMAGES: list[tuple[str, Callable[[Rows], None], int]] = [
     ("drops_have_reasons", put("embeddings", A, drop_limit=0.5), 1),
     ("copies_have_causes", put("survivors", C, drop_cause=None), 1),
     ("copies_have_causes", put("survivors", C, drop_cause=D), 1),
-    ("copies_have_causes", put("cleaned", B, drop_cause=F), 1),
+    ("copies_have_causes", put("cleaned", B, drop_cause="0" * 32), 1),
     ("copies_have_causes", put("selection", E, drop_cause="0" * 32), 1),
     ("neighbor_ranks", lambda rows: rows["neighbors"][0].update(rank=3), 2),
     ("neighbor_ranks", lambda rows: rows["neighbors"][1].update(rank=1), 1),
@@ -203,13 +207,16 @@ REPORTS: dict[str, tuple[int, dict[str, Any]]] = {
         8,
         {"noun": "images", "drop_reason": "exact_duplicate", "images": 1, "percent_of_received": 7.14},
     ),
-    "funnel": (9, {"noun": "images", "received": 14, "kept": 12, "dropped": 2, "percent_kept": 85.71}),
+    "funnel": (10, {"noun": "images", "received": 14, "kept": 12, "dropped": 2, "percent_kept": 85.71}),
     "seed_sets": (3, {"seed_set": "cars", "mode": "cluster", "seed_images": 1, "chosen_images": 1, "hits": 1}),
     "formats": (3, {"format": "JPEG", "files": 11, "kept_images": 10, "manifest_images": 3}),
     "sizes": (10, {"from_pixels": 0, "to_pixels": 64, "kept_images": 0, "manifest_images": 0}),
     "copy_groups": (2, {"group_size": 2}),
     "clusters": (2, {"cluster": 0, "pool_images": 2, "manifest_images": 1, "percent_selected": 50.0}),
     "most_hit": (5, {"hits": 2}),
+    "hosts": (1, {"images": 11, "nsfw": 1, "with_faces": 0, "blurred": 0}),
+    "crawl_hosts": (1, {"host": "a.example", "urls": 2, "images": 1, "main_reason": "not_found", "bytes": 9}),
+    "crawl_errors": (1, {"drop_reason": "not_found", "urls": 1, "percent": 50.0}),
 }
 
 
@@ -249,4 +256,4 @@ def test_files_open_with_question_and_grain(kind: str) -> None:
 
 def test_views_are_the_nouns_and_what_is_derived() -> None:
     names = {file.name.removesuffix(".sql") for file in resources.files("sql").joinpath("views").iterdir()}
-    assert names == {*records.NOUNS, *queries.DERIVED}
+    assert names == {*queries.ALL, *queries.DERIVED}
