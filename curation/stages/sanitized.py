@@ -1,7 +1,7 @@
 """sanitized: images that may be used. NSFW images are quarantined, faces are blurred; every step leaves its receipt.
 
 A quarantined image is listed with its score and never exported; the file in the user's pool is not touched. An image
-with faces gets new bytes once, in RUN/sanitized/shards; all others are referred to where they are.
+with faces gets new bytes once, in RUN/blurred; all others are referred to where they are.
 """
 
 from __future__ import annotations
@@ -188,5 +188,5 @@ STAGE = MapStage(
     needs_bytes=True,
     batch_rows=16,
     gpu=True,
-    tar="sanitized/shards/{part:05d}.tar",
+    tar="blurred/{part:05d}.tar",
 )

@@ -93,7 +93,7 @@ def test_without_loss_nothing_but_the_face_changes(kind: str, mode: str) -> None
     assert (image.format, made.format, image.size) == (kind, kind, (160, 128))
     outside = ~ellipses(after.shape, made.boxes)
     assert (before[outside] == after[outside]).all()
-    limit = 0.35 if kind == "GIF" else 0.2  # a GIF keeps its palette: the mean colours are dithered
+    limit = 0.4 if kind == "GIF" else 0.2  # a GIF keeps its palette: the mean colours are dithered
     assert detail(after, FACE) < limit * detail(before, FACE)
 
 
