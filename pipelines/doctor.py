@@ -39,10 +39,17 @@ def diagnose() -> list[Finding]:
 def _packages() -> Iterator[Finding]:
     here = sys.version.split()[0]
     yield Finding("python", sys.version_info >= (3, 11), here, "use Python 3.11 or newer")
-    for text in requires("curate") or []:
-        wanted = Requirement(text)
-        if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
-            yield _package(wanted)
+    wanted = [Requirement(text) for text in requires("curate") or []]
+    yield from (_package(one) for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""}))
+    for extra, use in (("crawl", "curate crawl"), ("safety", "NSFW and face detectors, on by default")):
+        lacking = [one for one in wanted if _belongs(one, extra) and not _package(one).ok]
+        told = f"lacks {', '.join(one.name for one in lacking)}: pip install 'curate[{extra}]'" if lacking else "installed"
+        yield Finding(f"extra {extra}", True, f"{told} ({use})")
+
+
+def _belongs(wanted: Requirement, extra: str) -> bool:
+    marker = wanted.marker
+    return marker is not None and not marker.evaluate({"extra": ""}) and marker.evaluate({"extra": extra})
 
 
 def _package(wanted: Requirement) -> Finding:

@@ -10,6 +10,7 @@ from typing import Any
 from curation.records import POOL
 from curation.stages.links import lists_urls
 from curation.store import Receipt, Store
+from pipelines.card import write_card
 from pipelines.config import Recipe, RecipeError, absolute, absolute_path, as_toml
 from pipelines.crawl import crawl
 from pipelines.flow import FLOW, detectors, network, resolve
@@ -38,7 +39,8 @@ def execute(recipe: Recipe, out: str, *, workers: int | None = None, address: st
             for step in FLOW:
                 do(job, step)
                 _stop_if_empty(job, step.stage.name)
-        summarise(out)
+        facts = summarise(out).facts
+        write_card(out, facts["funnel"], facts["curated"])
     return recipe
 
 

@@ -126,3 +126,12 @@ def test_receipts_name_models_boxes_and_digests(run: tuple[Path, list[bytes]]) -
 def test_none_is_said_in_the_summary(world: object) -> None:
     summary = json.loads((world.run / "report" / "summary.json").read_text())  # type: ignore[attr-defined]
     assert "not checked: nsfw and faces (none in the recipe)" in summary["notes"]
+    card = (world.run / "report" / "README.md").read_text()  # type: ignore[attr-defined]
+    assert "**NSFW images were not looked for**" in card
+    assert "**Faces were not looked for**" in card
+
+
+def test_the_card_tells_what_was_found(run: tuple[Path, list[bytes]]) -> None:
+    card = (run[0] / "report" / "README.md").read_text()
+    assert "8 in 8 images; 8 images were blurred" in card
+    assert "by nudenet (weights " in card

@@ -12,7 +12,6 @@ import duckdb
 import fsspec
 import pytest
 
-from curation import records
 from pipelines import queries, tables
 from tests.pipelines.test_queries import Rows, name_id, sound_rows, write_run
 
@@ -216,6 +215,7 @@ REPORTS: dict[str, tuple[int, dict[str, Any]]] = {
     "most_hit": (5, {"hits": 2}),
     "hosts": (1, {"images": 11, "nsfw": 1, "with_faces": 0, "blurred": 0}),
     "crawl_hosts": (1, {"host": "a.example", "urls": 2, "images": 1, "main_reason": "not_found", "bytes": 9}),
+    "safety": (1, {"images": 11, "nsfw": 1, "faces": 0, "blurred": 0}),
     "crawl_errors": (1, {"drop_reason": "not_found", "urls": 1, "percent": 50.0}),
 }
 
