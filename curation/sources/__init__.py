@@ -1,4 +1,4 @@
-"""Where images come from: directories, WebDataset tars, Parquet files, globs; on any fsspec path.
+"""Where images come from: directories, WebDataset tars, Parquet files, WARC archives, globs; on any fsspec path.
 
 `plan` lists the input units of a source, `read_units` reads them, `read_bytes` finds single images again.
 """
@@ -14,13 +14,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation.sources import directory, parquet, tar
+from curation.sources import directory, parquet, tar, warc
 from curation.sources.found import MAX_BYTES, Found, SourceError, filesystem, full_uri, one_line, stamp, unit
 
 __all__ = ["MAX_BYTES", "Found", "SourceError", "listed", "plan", "read_bytes", "read_units"]
 
-_CONTAINERS = {".tar": ("tar", tar.plan), ".parquet": ("parquet", parquet.plan)}
+_WARC = dict.fromkeys(warc.SUFFIXES, ("warc", warc.plan))
+_CONTAINERS = {".tar": ("tar", tar.plan), ".parquet": ("parquet", parquet.plan)} | _WARC
 _PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz", ".zip", ".7z", ".rar")
+_READERS = {"tar": tar.read, "parquet": parquet.read, "warc": warc.read}
 SPLIT = 250  # images: containers are split no finer
 
 
@@ -94,7 +96,7 @@ def _plan_files(set_name: str, fs: Any, root: str, found: dict[str, dict[str, An
     units: list[dict[str, Any]] = []
     loose: dict[str, dict[str, Any]] = {}
     for path, info in found.items():
-        suffix = PurePosixPath(path).suffix.lower()
+        suffix = next((s for s in warc.SUFFIXES if path.lower().endswith(s)), PurePosixPath(path).suffix.lower())
         if suffix in _CONTAINERS:
             units += _plan_container(set_name, full_uri(fs, path), path[len(root) :].strip("/"), info, suffix)
         elif path.lower().endswith(_PACKED):
@@ -135,8 +137,8 @@ def _reason(row: dict[str, Any]) -> str:
 
 def _read_container(row: dict[str, Any]) -> Iterator[Found]:
     try:
-        yield from (tar if row["kind"] == "tar" else parquet).read(row)
-    except (OSError, ValueError, pa.ArrowException) as error:
+        yield from _READERS[row["kind"]](row)
+    except (OSError, ValueError, ImportError, pa.ArrowException) as error:
         yield Found(set=row["set"], key=row["key"], uri=row["uri"], reason="unreadable_archive", detail=one_line(error))
 
 
@@ -153,12 +155,13 @@ def read_bytes(refs: pa.Table, root: str = "") -> list[bytes | None]:
     for at, row in enumerate(refs.select(["uri", "member", "offset", "length"]).to_pylist()):
         if row["uri"] is None:
             continue
-        in_parquet = row["uri"].lower().endswith(".parquet") and row["member"]
+        packed = row["member"] == warc.MEMBER and row["uri"].lower().endswith(warc.SUFFIXES)
+        apart = packed or (row["member"] and row["uri"].lower().endswith(".parquet"))
         uri = f"{root}/{row['uri']}" if _below(row["uri"]) else row["uri"]
-        by_file[uri, row["member"] if in_parquet else None].append((row["offset"] or 0, row["length"] or 0, at))
+        by_file[uri, row["member"] if apart else None].append((row["offset"] or 0, row["length"] or 0, at))
     for (uri, column), spans in by_file.items():
         try:
-            for at, data in _parquet_rows(uri, column, spans) if column else _ranges(uri, spans):
+            for at, data in _spans(uri, column, spans):
                 out[at] = data
         except (OSError, ValueError, pa.ArrowException):
             continue
@@ -167,6 +170,12 @@ def read_bytes(refs: pa.Table, root: str = "") -> list[bytes | None]:
 
 def _below(uri: str) -> bool:
     return not uri.startswith("/") and "://" not in uri and "::" not in uri
+
+
+def _spans(uri: str, member: str | None, spans: list[tuple[int, int, int]]) -> Iterator[tuple[int, bytes | None]]:
+    if member is None:
+        return _ranges(uri, spans)
+    return _parquet_rows(uri, member, spans) if uri.lower().endswith(".parquet") else warc.ranges(uri, spans)
 
 
 def _ranges(uri: str, spans: list[tuple[int, int, int]]) -> Iterator[tuple[int, bytes | None]]:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from curation.web.files import BROKEN, one_line
-from curation.web.warc import ENDS, Undecodable, iterate, payload, records
+from curation.web.files import BROKEN, filesystem, one_line
+from curation.web.warc import ENDS, MISSING, Undecodable, iterate, payload, records
 
 MAX_PAGE = 1 << 24  # bytes of an HTML payload that are read and decoded
 MAX_IMAGE = 1 << 30  # of an image
@@ -53,10 +53,11 @@ def page_records(uri: str) -> Iterator[PageRecord]:
 
     Raises OSError if the file cannot be opened, ImportError if FastWARC is not installed.
     """
+    kinds = _kinds()
     for offset, record, why in records(uri):
         if record is None and why:
             yield PageRecord(offset, reason=_reason(why), detail=why)
-        elif record is not None and record.record_type in _kinds():
+        elif record is not None and record.record_type in kinds:
             found = _page(offset, record)
             if found:
                 yield found
@@ -69,15 +70,17 @@ def image_records(uri: str) -> Iterator[ImageRecord]:
     page_records does.
     """
     held: ImageRecord | None = None
+    kinds = _kinds()
     for offset, record, why in records(uri):
-        broken = record is None and bool(why)
-        if held and broken and offset == held.offset:
+        if held and why and offset == held.offset:
             yield held._replace(data=None, reason=_reason(why), detail=why)
+        elif held and why and not _there(uri, held, offset):
+            yield held._replace(data=None, reason="bad_record", detail="not as long as its Content-Length")
         elif held:
             yield _ended(held, offset)
-        if broken and not (held and offset == held.offset):
+        if why and not (held and offset == held.offset):
             yield ImageRecord(offset, reason=_reason(why), detail=why)
-        held = _image(offset, record) if record is not None and record.record_type in _kinds() else None
+        held = _image(offset, record) if record is not None and record.record_type in kinds else None
 
 
 def read_record(file: Any, offset: int, length: int) -> bytes:
@@ -98,9 +101,22 @@ def _reason(why: str) -> str:
 
 
 def _kinds() -> Any:
-    from fastwarc.warc import WarcRecordType
-
+    """The types of records that hold what a server gave."""
+    try:
+        from fastwarc.warc import WarcRecordType
+    except ImportError as error:
+        raise ImportError(MISSING) from error
     return (WarcRecordType.response, WarcRecordType.resource)
+
+
+def _there(uri: str, found: ImageRecord, end: int) -> bool:
+    """Whether a record that something broken follows ends before that."""
+    fs, path = filesystem(uri)
+    try:
+        with fs.open(path, "rb") as file:
+            return read_record(file, found.offset, end - found.offset) == found.data
+    except BROKEN:
+        return False
 
 
 def _ended(found: ImageRecord, end: int) -> ImageRecord:
@@ -167,7 +183,7 @@ def _status(record: Any) -> int:
 def _consent(record: Any) -> tuple[tuple[str, str], ...]:
     """Those HTTP headers that tell what an owner wishes."""
     every = record.http_headers.to_tuples() if record.http_headers else ()
-    return tuple(one for one in every if one[0].lower() in CONSENT)
+    return tuple([one for one in every if one[0][:1] in "xXtT" and one[0].lower() in CONSENT])
 
 
 def is_image(data: bytes) -> bool:

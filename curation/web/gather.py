@@ -52,11 +52,10 @@ class Gathered:
 
     def tables(self) -> Iterator[pa.Table]:
         """What is held, and nothing is any more: links in their order, then what gave none."""
-        made = [self._links()] if self.urls else []
-        if self.lost:
-            made.append(pa.Table.from_pylist([{"source": self.source} | row for row in self.lost], schema=self.schema))
+        links = self._links() if self.urls else None
+        lost = pa.Table.from_pylist([{"source": self.source} | row for row in self.lost], schema=self.schema)
         self._clear()
-        yield from (table for table in [pa.concat_tables(made).combine_chunks()] if table.num_rows) if made else ()
+        yield from (table for table in (links, lost) if table is not None and table.num_rows)
 
     def _links(self) -> pa.Table:
         urls, rows, opt_outs = zip(*self.pages, strict=True)

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.records import LINKS
 from curation.web import files, listing
 from curation.web.archive import page_records
 from curation.web.columns import ListError
@@ -18,27 +19,6 @@ from curation.web.gather import Gathered
 from curation.web.pages import Page, page_links
 from curation.web.tabular import plain_columns
 from curation.web.wat import wat_links
-
-
-def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
-    return pa.field(name, kind, metadata={"meaning": meaning})
-
-
-LINKS = pa.schema(
-    [
-        _field("url", pa.string(), "address of the image, made absolute; as found, not yet normalised"),
-        _field("page", pa.string(), "address of the page it was found on; null for lists"),
-        _field("source", pa.string(), "the list or archive"),
-        _field("row", pa.int64(), "offset of the record or line; for csv and Parquet the number of rows before it"),
-        _field("tag", pa.string(), "where it was found: img, source, meta, link; null for lists"),
-        _field("caption", pa.string(), "the alt text, or a caption column"),
-        _field("extra", pa.string(), "other columns of a list, one JSON object"),
-        _field("opt_out", pa.string(), "what the page's headers and metas ask for, as `meta robots: noai`; null: nothing"),
-        _field("drop_reason", pa.string(), "null for a link, else why the row or record gave none"),
-        _field("error_message", pa.string(), "the reason in words"),
-    ]
-)
-"""One row is one link, or one row or record that could not be read."""
 
 SPLIT_BYTES = 1 << 24  # txt and jsonl are cut into units of about this size
 SPLIT_ROWS = 100_000  # Parquet into units of this many rows

@@ -1,8 +1,7 @@
 """From the HTML of a page to the images it links to, and to what it asks of crawlers.
 
 Every address an element offers is a link: src and data-src (one of them may be a placeholder), and the largest candidate
-of srcset and data-srcset. What a page can cost is bounded: of a page that is too large, holds too many tags or a tag with
-too many attributes (parsing takes quadratic time in those), only what is before that place is read.
+of srcset and data-srcset. What a page can cost is bounded: see bounds.py.
 """
 
 from __future__ import annotations
@@ -10,22 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import cache
 from typing import Any, NamedTuple
 
+from curation.web.bounds import bounded
 from curation.web.consent import OPT_OUTS, meta_opt_out, opt_out
 from curation.web.resolve import resolve
 
-MAX_PAGE_BYTES = 1 << 20
-MAX_TAGS = 50_000
-MAX_ATTRIBUTES = 20_000  # of one tag, told by what may separate them
 MAX_LINKS = 10_000
 MAX_ALT = 2000  # characters; the rest is cut
 MAX_SRCSET = 1 << 16
 DIRECTIVES = (*OPT_OUTS, "tdm-reservation")
-_LARGE = 1 << 16  # bytes of a page from which single tags are looked at
-_LONG_TAG = re.compile(rb"<[a-zA-Z/][^<>]{%d,}" % MAX_ATTRIBUTES)
-_BETWEEN = re.compile(rb"[\s/\"']")
 _SELECTOR = (
     "img,source:not([src]),link[rel~=image_src i][href],base[href],meta[content]:is([property^='og:image' i],"
     "[name^='og:image' i],[property^='twitter:image' i],[name^='twitter:image' i],[name=robots i],[name=curate i],"
@@ -33,6 +27,7 @@ _SELECTOR = (
 )
 METAS = ("og:image", "og:image:url", "og:image:secure_url", "twitter:image", "twitter:image:src")
 ROBOTS = ("robots", "curate", "googlebot-image", "tdm-reservation")
+_LATE = (("srcset", "img@srcset"), ("data-src", "img@data-src"), ("data-srcset", "img@data-srcset"))
 _CANDIDATE = re.compile(r"[\s,]*(\S*[^\s,])(?:,|\s*\Z|\s+([^,]*)(?:,|\Z))")
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)[wx]")
 
@@ -75,19 +70,19 @@ def page_links(html: bytes, url: str, charset: str | None = None, headers: Itera
     tags: list[str] = []
     alts: list[str | None] = []
     metas: dict[str, str] = {}
-    base = None
+    base: str | None = None
     for node in tree.css(_SELECTOR):
         found = node.attributes
         src = found.get("src")
         if src or node.tag == "img":
-            if src:
+            if src and src[:5] != "data:":
                 raw.append(src)
                 tags.append("img@src")
                 alts.append(found.get("alt"))
             if "srcset" in found or "data-src" in found or "data-srcset" in found:
                 _late(found, src, raw, tags, alts)
         elif node.tag == "base":
-            base = base or found.get("href")
+            base = found["href"] or "" if base is None else base
         else:
             _other(node.tag, found, raw, tags, metas)
             if len(alts) < len(raw):
@@ -100,9 +95,7 @@ def page_links(html: bytes, url: str, charset: str | None = None, headers: Itera
 
 
 def _parse(html: bytes, charset: str | None) -> tuple[Any, str | None]:
-    from selectolax.lexbor import LexborHTMLParser
-
-    end = _end(html)
+    end = bounded(html)
     trouble = f"read to byte {end} of {len(html)}" if end < len(html) else None
     text: bytes | str = html[:end] if trouble else html
     if charset and charset.lower() not in ("utf-8", "utf8", "utf_8"):
@@ -110,36 +103,30 @@ def _parse(html: bytes, charset: str | None) -> tuple[Any, str | None]:
             text = bytes(text).decode(charset, "replace").encode("utf-8", "replace")
         except (LookupError, ValueError):
             charset = None
-    return LexborHTMLParser(text, options=1, encoding=not charset), trouble
+    return _parser()(text, options=1, encoding=not charset), trouble
 
 
-def _end(html: bytes) -> int:
-    """The byte up to which a page is read."""
-    end = min(len(html), MAX_PAGE_BYTES)
-    if end > _LARGE and html.count(b"<", 0, end) > MAX_TAGS:
-        end = next(islice(re.finditer(b"<", html), MAX_TAGS, None)).start()
-    if end > _LARGE:
-        for tag in _LONG_TAG.finditer(html, 0, end):
-            if len(_BETWEEN.findall(tag[0])) > MAX_ATTRIBUTES:
-                return tag.start()
-    return end
+@cache
+def _parser() -> Any:
+    try:
+        from selectolax.lexbor import LexborHTMLParser
+    except ImportError as error:
+        raise ImportError("pages need selectolax: install curate[crawl]") from error
+    return LexborHTMLParser
 
 
 def _late(found: dict[str, str | None], src: str | None, raw: list[str], tags: list[str], alts: list[str | None]) -> None:
     """What an <img> offers beside its src, each address once."""
-    late, choice, late_choice = found.get("data-src"), found.get("srcset"), found.get("data-srcset")
-    offers = (
-        (late, "img@data-src"),
-        (largest(choice) if choice else None, "img@srcset"),
-        (largest(late_choice) if late_choice else None, "img@data-srcset"),
-    )
     seen = [src]
-    for one, tag in offers:
-        if one and one not in seen:
-            seen.append(one)
-            raw.append(one)
-            tags.append(tag)
-            alts.append(found.get("alt"))
+    for name, tag in _LATE:
+        value = found.get(name)
+        if value:
+            one = value if name == "data-src" else largest(value)
+            if one and one not in seen:
+                seen.append(one)
+                raw.append(one)
+                tags.append(tag)
+                alts.append(found.get("alt"))
 
 
 def _other(tag: str, found: dict[str, str | None], raw: list[str], tags: list[str], metas: dict[str, str]) -> None:
@@ -169,13 +156,14 @@ def largest(srcset: str) -> str:
 
     Source: https://html.spec.whatwg.org/#parse-a-srcset-attribute; differs: descriptors that are not valid count as 1x.
     """
-    words = srcset.split()
-    if len(words) % 2 == 0 and srcset.count(",") == len(words) // 2 - 1:
-        try:
-            sizes = [float(word.rstrip(",")[:-1]) for word in words[1::2]]
-            return words[2 * sizes.index(max(sizes))]
-        except ValueError:
-            pass
+    try:
+        each = [part.split(" ") for part in srcset.split(", ")]
+        sizes = [float(size[:-1]) for _, size in each]
+        url = each[sizes.index(max(sizes))][0]
+        if url and url[:5] != "data:" and all(size[-1] in "wx" for _, size in each):
+            return url
+    except ValueError:
+        pass
     best, most = "", -1.0
     for url, told in _CANDIDATE.findall(srcset[:MAX_SRCSET]):
         size = _SIZE.match(told)

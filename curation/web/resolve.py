@@ -23,6 +23,7 @@ def resolve(raw: Sequence[str], base: str) -> list[str | None]:
     joined = "".join(raw)
     given = map(_tidied, raw) if any(mark in joined for mark in _UNTIDY) else raw
     origin, folder = places(base)
+    scheme = origin.partition("/")[0]
     found = [
         url
         if url.startswith(_WEB)
@@ -30,6 +31,8 @@ def resolve(raw: Sequence[str], base: str) -> list[str | None]:
         if origin and url[:1] == "/" and url[1:2] != "/"
         else folder + url
         if folder and ":" not in url and url[:1] not in _MARKS
+        else scheme + url
+        if folder and url[:2] == "//"
         else _odd(url, base)
         for url in given
     ]

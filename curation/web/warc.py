@@ -13,6 +13,7 @@ from typing import Any
 from curation.web.files import BROKEN, filesystem, one_line
 
 ENDS = "the file ends within a record"
+MISSING = "WARC archives need FastWARC: install curate[crawl]"
 MAX_BREAKS = 1000  # broken places of one file after which it is given up
 _MAGIC = (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"WARC/1.")
 _WINDOW = 1 << 20  # bytes looked through at once for the next record
@@ -28,7 +29,7 @@ def iterate(file: Any) -> Iterator[Any]:
     try:
         from fastwarc.warc import ArchiveIterator
     except ImportError as error:
-        raise ImportError("WARC archives need FastWARC: install curate[crawl]") from error
+        raise ImportError(MISSING) from error
     return iter(ArchiveIterator(file, parse_http=True))
 
 
@@ -40,7 +41,7 @@ def records(uri: str) -> Iterator[tuple[int, Any, str]]:
     """
     fs, path = filesystem(uri)
     with fs.open(path, "rb") as file:
-        size, start, breaks = int(file.seek(0, 2)), 0, 0
+        size, start, breaks, given = int(file.seek(0, 2)), 0, 0, False
         while start < size and breaks < MAX_BREAKS:
             at, own, why = start, False, ""
             file.seek(start)
@@ -51,6 +52,7 @@ def records(uri: str) -> Iterator[tuple[int, Any, str]]:
                         why, own = ENDS, False
                         break
                     yield at, record, ""
+                    given = True
                     if _short(record):
                         why = "shorter than its Content-Length"
                         break
@@ -62,7 +64,7 @@ def records(uri: str) -> Iterator[tuple[int, Any, str]]:
             start = _next(file, at + 1, size) if why else size
             if why:
                 breaks += 1
-                yield at if own else start, None, f"{ENDS}: {why}" if start >= size and why != ENDS else why
+                yield at if own else start, None, f"{ENDS}: {why}" if start >= size and given and why != ENDS else why
         yield size, None, ""
 
 

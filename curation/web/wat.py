@@ -11,8 +11,13 @@ from curation.web.resolve import resolve
 from curation.web.warc import ENDS, records
 
 MAX_JSON = 1 << 26  # bytes of one record
-_TAGS = {"IMG@/src": "img@src", "IMG@/data-src": "img@data-src"}
-_SETS = {"IMG@/srcset": "img@srcset", "IMG@/data-srcset": "img@data-srcset", "SOURCE@/srcset": "source@srcset"}
+_TAGS = {
+    "IMG@/src": "img@src",
+    "IMG@/data-src": "img@data-src",
+    "IMG@/srcset": "img@srcset",
+    "IMG@/data-srcset": "img@data-srcset",
+    "SOURCE@/srcset": "source@srcset",
+}
 _CONSENT = ("x-robots-tag", "tdm-reservation")
 
 
@@ -56,7 +61,7 @@ def read_wat(data: bytes) -> tuple[str, Page] | None:
     html = response.get("HTML-Metadata") if response else None
     if not html:
         return None
-    url = envelope["WARC-Header-Metadata"].get("WARC-Target-URI") or ""
+    page = envelope["WARC-Header-Metadata"].get("WARC-Target-URI") or ""
     head = html.get("Head") or {}
     raw: list[str] = []
     tags: list[str] = []
@@ -66,16 +71,12 @@ def read_wat(data: bytes) -> tuple[str, Page] | None:
     tags += ["link@image_src"] * (len(raw) - len(tags))
     alts += [None] * len(raw)
     for link in html.get("Links") or ():
-        path = link["path"]
-        if path in _TAGS:
-            raw.append(link.get("url") or "")
-        elif path in _SETS:
-            raw.append(largest(link.get("url") or ""))
-        else:
-            continue
-        tags.append(_TAGS.get(path) or _SETS[path])
-        alts.append(link.get("alt"))
-    return url, _page(url, head.get("Base"), raw, tags, alts, wishes, response.get("Headers") or {})
+        tag = _TAGS.get(link["path"])
+        if tag and (url := link.get("url")):
+            raw.append(largest(url) if tag[-6:] == "srcset" else url)
+            tags.append(tag)
+            alts.append(link.get("alt"))
+    return page, _page(page, head.get("Base"), raw, tags, alts, wishes, response.get("Headers") or {})
 
 
 def _page(

@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation import records
-from curation.web import links
+from curation.web import gather, links
 from curation.web.columns import ListError
 from curation.web.links import LINKS, is_web, links_of, plan_web
+from tests.bench.bench_links import write_archives
+from tests.curation.web.archives import record
 
 A = "https://a.example/1.jpg"
 
@@ -96,3 +98,57 @@ def test_a_file_that_went_away_is_a_row(tmp_path: Path) -> None:
     (tmp_path / "a.txt").unlink()
     (row,) = (row for table in links_of(units[0]) for row in table.to_pylist())
     assert row["drop_reason"] == "unreadable_list"
+
+
+HTML = b'<meta name=robots content=noai><img src="a.jpg" alt="x"><img src="data:x"><img src="/b.jpg" alt="">'
+
+
+def test_links_of_a_warc(tmp_path: Path) -> None:
+    pages = [
+        record("https://a.example/p/1", HTML),
+        record("https://a.example/2", b"<img src=c.jpg>", headers="TDM-Reservation: 1\r\n"),
+    ]
+    cut = record("https://a.example/3", b"<img src=d.jpg>", more="WARC-Truncated: length\r\n")
+    packed = [gzip.compress(part) for part in (*pages, cut)]
+    (tmp_path / "a.warc.gz").write_bytes(b"".join(packed) + b"\x1f\x8b\x08noise")
+    found = read(tmp_path / "a.warc.gz")
+    wanted = ("url", "page", "row", "tag", "caption", "opt_out", "drop_reason")
+    second, third = len(packed[0]), len(packed[0]) + len(packed[1])
+    at, asks = "https://a.example", "meta robots: noai"
+    assert [tuple(row[name] for name in wanted) for row in found] == [
+        (f"{at}/p/a.jpg", f"{at}/p/1", 0, "img@src", "x", asks, None),
+        (f"{at}/b.jpg", f"{at}/p/1", 0, "img@src", None, asks, None),
+        (f"{at}/c.jpg", f"{at}/2", second, "img@src", None, "tdm-reservation: 1", None),
+        (f"{at}/d.jpg", f"{at}/3", third, "img@src", None, None, None),
+        (None, f"{at}/3", third, None, None, None, "page_cut"),
+        (None, None, sum(map(len, packed)) + 8, None, None, None, "truncated_archive"),
+    ]
+    assert {row["source"] for row in found} == {str(tmp_path / "a.warc.gz")}
+
+
+def test_batches_of_archives_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = b"".join(b"<img src=%d.jpg alt='\xed\xa0\x80 %s'>" % (n, b"y" * 3000) for n in range(40))
+    (tmp_path / "a.warc").write_bytes(b"".join(record(f"https://a.example/{n}", page) for n in range(30)))
+    monkeypatch.setattr(gather, "ROWS", 100)
+    found = [table for unit in plan(tmp_path / "a.warc") for table in links_of(unit)]
+    assert [table.num_rows for table in found] == [80] * 15
+    assert {len(text) for table in found for text in table["caption"].to_pylist()} == {2000}
+    monkeypatch.setattr(gather, "HELD_BYTES", 1)
+    assert [table.num_rows for unit in plan(tmp_path / "a.warc") for table in links_of(unit)] == [40] * 30
+
+
+def test_links_of_a_wat_equal_those_of_its_pages(tmp_path: Path) -> None:
+    warc, wat, _ = write_archives(tmp_path, 20, 1)
+    by_page, by_wat = read(warc), read(wat)
+    key = ("page", "url")
+    assert len(by_page) > 800
+    ours = {tuple(row[name] for name in key) for row in by_page if row["tag"] not in ("img@data-src",)}
+    assert {tuple(row[name] for name in key) for row in by_wat} == ours
+    assert {row["opt_out"] for row in by_wat} == {row["opt_out"] for row in by_page}
+
+
+def test_text_that_no_column_can_hold(tmp_path: Path) -> None:
+    told = b'{"Envelope": {"WARC-Header-Metadata": {"WARC-Target-URI": "https://a.example/"}, "Payload-Metadata": '
+    told += b'{"HTTP-Response-Metadata": {"HTML-Metadata": {"Links": [{"path": "IMG@/src", "url": "/\\ud800.jpg"}]}}}}}'
+    (tmp_path / "a.wat").write_bytes(record("https://a.example/", told, "application/json", kind="metadata"))
+    assert [row["url"] for row in read(tmp_path / "a.wat")] == ["https://a.example/?.jpg"]
