@@ -27,12 +27,11 @@ _FIRST = np.isin(np.arange(256), np.frombuffer(b"bcefinstuBCEFINSTU", np.uint8))
 def bounded(html: bytes) -> int:
     """The byte up to which a page is read: its length, for any page that is not too large or made to do harm."""
     end = min(len(html), MAX_PAGE_BYTES)
-    if end > 3 * _FEW_TAGS:
-        marks = np.flatnonzero(np.frombuffer(html, np.uint8, end) == ord("<"))
-        if len(marks) > MAX_TAGS:
-            end = int(marks[MAX_TAGS])
-        if len(marks) > _FEW_TAGS:
-            end = _before_copies(html, end, marks[:MAX_TAGS])
+    opens = np.frombuffer(html, np.uint8, end) == ord("<")
+    if np.count_nonzero(opens) > _FEW_TAGS:
+        marks = np.flatnonzero(opens)
+        end = int(marks[MAX_TAGS]) if len(marks) > MAX_TAGS else end
+        end = _before_copies(html, end, marks[:MAX_TAGS])
     if any(html.find(b"<", at, at + _BLOCK) < 0 for at in range(0, end - _BLOCK, _BLOCK)):
         for tag in _LONG_TAG.finditer(html, 0, end):
             if len(_BETWEEN.findall(tag[0])) > MAX_ATTRIBUTES:
