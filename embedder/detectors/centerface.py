@@ -30,7 +30,7 @@ class CenterFace:
 
     def __init__(self, model: bytes, device: str) -> None:
         self.digest = onnxfile.digest(model)
-        self.session: Any = onnxfile.session(onnxfile.with_free_sizes(model), device)
+        self.session: Any = onnxfile.session(onnxfile.part(model, ["input.1"], OUTPUTS), device)
 
     def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[Floats]:
         return [self.detect(image, *input_size(image.shape[1], image.shape[0])) for image in images]
@@ -38,7 +38,7 @@ class CenterFace:
     def detect(self, image: NDArray[np.uint8], width: int, height: int, least: float = LEAST) -> Floats:
         """Boxes (n, 5) in pixels of `image`, which the network sees at width x height (multiples of 32)."""
         seen = planes(resize_bilinear(image, width, height))
-        heat, size, offset = self.session.run(OUTPUTS, {"input.1": seen})
+        heat, size, offset = self.session.run(None, {"input.1": seen})
         found = suppress(decode(heat[0, 0], size[0], offset[0], width, height, least), OVERLAP)
         found[:, :4] *= np.tile([image.shape[1] / width, image.shape[0] / height], 2)
         return found

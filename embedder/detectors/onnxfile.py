@@ -1,17 +1,17 @@
-"""ONNX files: found inside installed packages without importing those, opened in onnxruntime, sizes made free.
+"""ONNX files: found inside installed packages without importing those, cut to the part that is used, opened.
 
-A model file is protobuf (onnx.proto3). Only its outermost fields are touched here, so no ONNX package is needed.
+A model file is protobuf (onnx.proto3). Only the names of tensors are read here, so no ONNX package is needed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-GRAPH, INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 7, 5, 11, 12  # field numbers of ModelProto and GraphProto
+GRAPH, NODE, GRAPH_NAME, WEIGHT, INPUT, OUTPUT = 7, 1, 2, 5, 11, 12  # field numbers of ModelProto and GraphProto
 FLOAT = b"\x08\x01"  # TypeProto.Tensor: elem_type = FLOAT, no shape
 
 
@@ -29,7 +29,10 @@ def digest(data: bytes) -> str:
 
 
 def session(model: bytes | str, device: str) -> Any:
-    """An onnxruntime session on one thread; on CUDA if asked for and built in. Raises ValueError if it is not installed."""
+    """An onnxruntime session on one thread; on CUDA if asked for and built in.
+
+    Raises ValueError if onnxruntime is not installed, or if the model is none.
+    """
     try:
         import onnxruntime
     except ImportError:
@@ -39,33 +42,45 @@ def session(model: bytes | str, device: str) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     wanted = ["CUDAExecutionProvider"] if device == "cuda" else []
     providers = [p for p in wanted if p in onnxruntime.get_available_providers()] + ["CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(model, options, providers=providers)
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # onnxruntime's own classes share no base but this
+        raise ValueError(f"not a usable ONNX model: {str(error).splitlines()[0]}") from error
 
 
-def with_free_sizes(model: bytes) -> bytes:
-    """The model with inputs and outputs of no stated size, so that it takes images of any.
+def part(model: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """The part of a model that makes `outputs` from `inputs`, names of float tensors; both may then have any size.
 
-    Weights that are listed as inputs too are taken off that list: onnxruntime folds only constants into its convolutions.
+    Weights are no inputs of it, even where the model lists them as such: onnxruntime folds only constants into its
+    convolutions. Raises ValueError if the model has no such tensors. Not for models with loops or branches.
     """
-    out = b""
-    for number, body, raw in fields(model):
-        out += _field(GRAPH, _free_graph(body)) if number == GRAPH else raw
-    return out
+    given, wanted = [name.encode() for name in inputs], [name.encode() for name in outputs]
+    return b"".join(
+        _field(GRAPH, _part(list(fields(body)), given, wanted)) if number == GRAPH else raw
+        for number, body, raw in fields(model)
+    )
 
 
-def _free_graph(graph: bytes) -> bytes:
-    weights = {_name(body, 8) for number, body, _ in fields(graph) if number == INITIALIZER}
-    out = b""
-    for number, body, raw in fields(graph):
-        if number not in (GRAPH_INPUT, GRAPH_OUTPUT):
-            out += raw
-        elif _name(body, 1) not in weights:
-            out += _field(number, _field(1, _name(body, 1)) + _field(2, _field(1, FLOAT)))
-    return out
+def _part(graph: Sequence[tuple[int, bytes, bytes]], inputs: Sequence[bytes], outputs: Sequence[bytes]) -> bytes:
+    weights = {_names(body, 8).pop(): raw for number, body, raw in graph if number == WEIGHT}
+    needed, made, nodes = set(outputs), set(inputs), list[bytes]()
+    for number, body, raw in reversed(graph):  # a node comes after those that it needs
+        if number == NODE and (_names(body, 2) & needed) - set(inputs):
+            nodes, needed, made = [raw, *nodes], needed | _names(body, 1), made | _names(body, 2)
+    lacking = needed - made - weights.keys() - {b""}
+    if lacking:
+        raise ValueError(f"the model has no tensor {min(lacking).decode()}: it is of another version")
+    named = [raw for number, _, raw in graph if number == GRAPH_NAME]
+    ends = [_field(INPUT, _any_size(name)) for name in inputs] + [_field(OUTPUT, _any_size(name)) for name in outputs]
+    return b"".join([*nodes, *named, *(weights[name] for name in sorted(needed & weights.keys())), *ends])
 
 
-def _name(message: bytes, number: int) -> bytes:
-    return next(body for found, body, _ in fields(message) if found == number)
+def _any_size(name: bytes) -> bytes:
+    return _field(1, name) + _field(2, _field(1, FLOAT))
+
+
+def _names(message: bytes, number: int) -> set[bytes]:
+    return {body for found, body, _ in fields(message) if found == number}
 
 
 def fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
