@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tarfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from curation.shards import BLOCK
+from curation.shards import BLOCK, header
 from curation.store import Store
 
 SYNC = 5.0  # seconds between two flushes to disk: what a power cut can cost
@@ -96,13 +95,11 @@ class Journal:
         """Row number `row` is done: its values, and the files that go into the tar; the first one's place is noted."""
         block, first = b"", {}
         for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size, info.mode = len(data), 0o644
-            header = info.tobuf(tarfile.USTAR_FORMAT)
-            where = {"member": name, "offset": self.size + len(header), "length": len(data)}
+            head = header(name, len(data))
+            where = {"member": name, "offset": self.size + len(head), "length": len(data)}
             first = first or {"uri": self.place.name, **where}
-            block += header + data + bytes(-len(data) % BLOCK)
-            self.size += len(header) + len(data) + -len(data) % BLOCK
+            block += head + data + bytes(-len(data) % BLOCK)
+            self.size += len(head) + len(data) + -len(data) % BLOCK
         if block:
             _write(self._tar, block)
         line = _line(row, {**fields, **first, "tar_end": self.size})

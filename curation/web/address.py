@@ -6,9 +6,10 @@ the check sits in the function that makes the socket, so every connection passes
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -25,7 +26,8 @@ class AddressRefused(OSError):
     """A connection to an address that is not on the public internet."""
 
 
-def refused(address: str, allowed: Sequence[Network] = ()) -> str | None:
+@functools.lru_cache(maxsize=1 << 16)
+def refused(address: str, allowed: tuple[Network, ...] = ()) -> str | None:
     """Why an address must not be connected to, or None. `allowed` networks are exempt (loopback, in tests).
 
     Refused: private, loopback, link-local (cloud metadata), shared (100.64/10), multicast, reserved and unspecified
@@ -57,7 +59,7 @@ def _public(ip: Address) -> bool:
     return ip.is_global and not special and not any(ip in net for net in _REFUSED if net.version == ip.version)
 
 
-def socket_factory(allowed: Sequence[Network] = ()) -> Callable[[Any], socket.socket]:
+def socket_factory(allowed: tuple[Network, ...] = ()) -> Callable[[Any], socket.socket]:
     """For aiohttp's TCPConnector: makes a socket for an address that may be connected to, else raises AddressRefused."""
 
     def make(info: Any) -> socket.socket:

@@ -64,12 +64,13 @@ class Crawler:
             queues[host_of(item.url)].append(item)
         self.asking: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.slots = asyncio.Semaphore(self.policy.concurrency)
+        share = max(1, self.policy.concurrency // max(1, len(queues)))  # few takers use a connection again and again
         async with (
             Fetcher(self.policy, self.resolver() if self.resolver else None) as self.fetcher,
             asyncio.TaskGroup() as group,
         ):
             for host, queue in queues.items():
-                for _ in range(min(self.policy.per_host, len(queue))):
+                for _ in range(min(self.policy.per_host, share, len(queue))):
                     group.create_task(self._take(host, queue, journal))
 
     async def _take(self, host: str, queue: deque[Item], journal: Journal) -> None:
@@ -103,8 +104,14 @@ class Crawler:
             raise Refused("crawl_delay", f"{host} asks for {delay:g} s between requests")
         if self.clock.free_at(host) - time.time() > self.policy.max_wait:
             raise Refused("rate_limited", f"{host} asks to come back later")
-        at = self.clock.reserve(host, delay) if delay else self.clock.free_at(host)
-        await asyncio.sleep(max(0.0, at - time.time()))
+        if not delay:
+            await asyncio.sleep(max(0.0, self.clock.free_at(host) - time.time()))
+            return
+        late = delay
+        while late > delay / 2:  # a turn that was slept through would meet the next one: it is given up for another
+            at = self.clock.reserve(host, delay)
+            await asyncio.sleep(max(0.0, at - time.time()))
+            late = time.time() - at
 
     async def _ask_robots(self, url: str) -> Robots:
         if self.policy.robots == "ignore":

@@ -79,14 +79,15 @@ class Fetcher:
 
     def judge(self, url: str) -> None:
         """Raises Refused for a URL that may not be asked: by the lists, or a literal address that is not public."""
-        hosts.judge(url, self.block, self.allow)
+        if self.block or self.allow:
+            hosts.judge(url, self.block, self.allow)
         literal = host_of(url)
         why = refused(literal, self.networks) if _is_address(literal) else None
         if why:
             raise Refused("blocked_address", why)
 
     async def get(self, url: str, most: int, seconds: float) -> Fetched:
-        """One request without redirects: at most `most` bytes, in at most `seconds`. Errors become reasons."""
+        """One request, of a URL that was judged, without redirects: at most `most` bytes and `seconds`. Errors become reasons."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._get(url, most)
@@ -96,7 +97,6 @@ class Fetcher:
             return Fetched(reason=error_class(error), detail=f"{type(error).__name__}: {error}"[:200])
 
     async def _get(self, url: str, most: int) -> Fetched:
-        self.judge(url)
         target = yarl.URL(url, encoded=True)
         if (target.host or "").rstrip(".") != host_of(url):
             raise Refused("bad_url", "its host can be read in two ways")
@@ -158,6 +158,10 @@ async def robots_of(fetcher: Fetcher, origin: str) -> tuple[int, bytes]:
     """Status and body of a host's robots.txt, five redirects followed (RFC 9309); status 0: it cannot be had."""
     url = f"{origin}/robots.txt"
     for _ in range(6):
+        try:
+            fetcher.judge(url)
+        except Refused:
+            return 0, b""
         found = await fetcher.get(url, MAX_ROBOTS, fetcher.policy.deadline)
         if found.reason == "too_many_bytes":
             return 200, b"User-agent: *\nDisallow: /"  # who sends half a megabyte of rules is taken to mean no
@@ -219,6 +223,8 @@ def _unpacker(headers: Mapping[str, str]) -> Any:
 
 
 def _is_address(host: str) -> bool:
+    if not (host[-1:].isdigit() or ":" in host):
+        return False
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -70,7 +70,8 @@ class CrawlPolicy:
 
     @property
     def delay(self) -> float:
-        return 1 / self.rate if self.rate else 0.0
+        """Seconds between requests to one host; a little more than `rate` says, so that no jitter of arrival exceeds it."""
+        return 1.1 / self.rate if self.rate else 0.0
 
 
 def _one_of(name: str, value: Any, options: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 LONGEST = 4096  # characters; longer ones are data or traps
 TRACKING = ("utm_", "fbclid=", "gclid=", "msclkid=", "yclid=", "mc_eid=", "igshid=")
@@ -51,13 +51,13 @@ def _untracked(search: str) -> str:
 
 def host_of(url: str) -> str:
     """The host of a normalised URL without its port and final dot; brackets of an IPv6 address are taken off."""
-    return (urlsplit(url).hostname or "").rstrip(".")
+    where = url.split("/", 3)[2]
+    return where[1:].partition("]")[0] if where.startswith("[") else where.partition(":")[0].rstrip(".")
 
 
 def origin_of(url: str) -> str:
     """scheme://host:port of a normalised URL."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    return "/".join(url.split("/", 3)[:3])
 
 
 def parents(host: str) -> Iterator[str]:

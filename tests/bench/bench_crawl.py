@@ -89,7 +89,7 @@ def make_objects(root: Path, source: str, count: int) -> list[str]:
     urls = []
     for n in range(count):
         base = f"http://{address(n % HOSTS)}:{PORT}"
-        if n % 50 == 49:
+        if n % 50 == n // 50 % 50:  # one of every fifty, on every host in turn
             urls.append(f"{base}/{FAILURES[n // 50 % 10]}/{n}.jpg")
             continue
         (root / "files").mkdir(exist_ok=True)

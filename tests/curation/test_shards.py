@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from curation.shards import TarSink
+from curation.shards import TarSink, header
 from curation.store import Store
 
 MEMBERS = {
@@ -61,3 +61,18 @@ def test_an_exception_keeps_what_was_there_before(any_store):
     with pytest.raises(RuntimeError), TarSink(any_store, "curated/00000.tar"):
         raise RuntimeError
     assert any_store.read_bytes("curated", "00000.tar") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("a.jpg", 0), ("0" * 96 + ".jpg", 8**11 - 1), ("0" * 120, 5), ("é.jpg", 7), ("big", 8**11)]
+)
+def test_headers_are_tarfiles_own(name: str, size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    try:
+        expected = info.tobuf(tarfile.USTAR_FORMAT)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"overflow|too long"):
+            header(name, size)
+    else:
+        assert header(name, size) == expected
