@@ -66,7 +66,7 @@ def load_file(path: Path, device: str) -> Classifier:
     """An ONNX or TorchScript classifier. Raises ValueError for a missing or unusable card or file."""
     card, data = _card(path), path.read_bytes()
     if path.suffix == ".onnx":
-        session = onnxfile.session(data, device)
+        session = _opened(path, data, device)
         name = session.get_inputs()[0].name
         return Classifier(path.stem, onnxfile.digest(data), card, lambda x: session.run(None, {name: x.numpy()})[0])
     try:
@@ -74,6 +74,13 @@ def load_file(path: Path, device: str) -> Classifier:
     except RuntimeError as error:
         raise ValueError(f"{path} is no TorchScript file: {str(error).splitlines()[0]}") from error
     return Classifier(path.stem, onnxfile.digest(data), card, lambda x: _run(model, x.to(device)))
+
+
+def _opened(path: Path, data: bytes, device: str) -> Any:
+    try:
+        return onnxfile.session(data, device)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 @torch.inference_mode()
@@ -115,10 +122,6 @@ def load_folder(folder: Path, device: str) -> Classifier:
     limits = {name: LIMIT for name in classes if name.lower() in UNSAFE}
     side = int(next(iter(taken.size.values())) if isinstance(taken.size, dict) else taken.size)
     card = Card(side=side, mean=tuple(taken.image_mean), std=tuple(taken.image_std), classes=classes, limits=limits)
-    return Classifier(folder.name, _folder_digest(folder), card, lambda x: _run(lambda y: model(y).logits, x.to(device)))
-
-
-def _folder_digest(folder: Path) -> str:
-    """SHA-256 over the weights files, by name."""
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".bin", ".pt"))
-    return onnxfile.digest(b"".join(p.name.encode() + p.read_bytes() for p in files))
+    return Classifier(
+        folder.name, onnxfile.folder_digest(folder), card, lambda x: _run(lambda y: model(y).logits, x.to(device))
+    )

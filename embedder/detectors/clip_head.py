@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch.nn.functional import linear, normalize, relu
 
 from embedder.detectors.classifiers import LIMIT, Card, prepared
-from embedder.detectors.onnxfile import digest
+from embedder.detectors.onnxfile import folder_digest
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # openai/CLIP, clip.py
 
@@ -29,7 +31,7 @@ class ClipHead:
     classes, limits, licence = ("nsfw",), {"nsfw": LIMIT}, "as its files say"
 
     def __init__(self, folder: Path, tower: Any, head: Path, device: str) -> None:
-        self.name, self.digest = f"clip-head:{folder.name}", digest(head.read_bytes())
+        self.name, self.digest = f"clip-head:{folder.name}", folder_digest(folder)  # of the tower and of the head
         self.tower, self.layers, self.device = tower, [(w.to(device), b.to(device)) for w, b in layers(head)], device
         self.card = Card(side=tower.config.image_size, mean=MEAN, std=STD, classes=self.classes, limits=self.limits)
 
@@ -52,17 +54,17 @@ def head_scores(features: torch.Tensor, stack: list[tuple[torch.Tensor, torch.Te
 
 def layers(head: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(weight, bias) of the head's linear layers, in order. Raises ValueError for anything else."""
-    if head.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state = load_file(head)
-    else:
-        state = torch.load(head, weights_only=True, map_location="cpu")
-    names = sorted((int(re.findall(r"\d+", name)[-1]), name) for name in state if name.endswith(".weight"))
     try:
-        return [(state[name].float(), state[name.replace(".weight", ".bias")].float()) for _, name in names]
-    except (KeyError, AttributeError) as error:
-        raise ValueError(f"{head} is no stack of linear layers: {error}") from error
+        state = load_file(head) if head.suffix == ".safetensors" else torch.load(head, weights_only=True, map_location="cpu")
+        names = sorted((int(re.findall(r"\d+", name)[-1]), name) for name in state if name.endswith(".weight"))
+        found = [(state[name].float(), state[name.replace(".weight", ".bias")].float()) for _, name in names]
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        raise ValueError(f"{head} is no stack of linear layers: {str(error).strip().splitlines()[0]}") from error
+    widths = [tuple(weight.shape) for weight, _ in found]
+    fits = all(len(shape) == 2 for shape in widths) and all(a[0] == b[1] for a, b in pairwise(widths))
+    if not fits or not widths or widths[-1][0] != 1:
+        raise ValueError(f"{head} is no stack of linear layers that ends in one number: {widths}")
+    return found
 
 
 def load(path: str, device: str) -> ClipHead:

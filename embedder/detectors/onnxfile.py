@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 GRAPH, NODE, GRAPH_NAME, WEIGHT, INPUT, OUTPUT = 7, 1, 2, 5, 11, 12  # field numbers of ModelProto and GraphProto
+WEIGHTS = (".safetensors", ".bin", ".pt", ".onnx")
 FLOAT = b"\x08\x01"  # TypeProto.Tensor: elem_type = FLOAT, no shape
 
 
@@ -26,6 +27,15 @@ def packaged(package: str, file: str) -> Path:
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and the contents' SHA-256 of the weights files in a folder, by name."""
+    joined = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.suffix in WEIGHTS):
+        with path.open("rb") as file:
+            joined.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return joined.hexdigest()
 
 
 def session(model: bytes | str, device: str) -> Any:

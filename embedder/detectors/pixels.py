@@ -60,7 +60,7 @@ def _resized(image: NDArray[np.uint8], down: tuple[Places, ...], across: tuple[P
         upper += 2
         upper >>= 2
         out[block] = upper
-    return out.reshape(len(top), -1, 3)
+    return out.reshape(len(top), len(across[0]) // 3, 3)
 
 
 def _mixed_across(lines: NDArray[np.float32], left: Places, right: Places, first: Weights, second: Weights) -> Weights:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from embedder.detectors import boxes, centerface, load_faces, load_scorer, nudenet, onnxfile
 
@@ -246,3 +247,46 @@ def test_head_on_features() -> None:
     assert head_scores(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), stack).tolist() == pytest.approx(
         [1 / (1 + np.exp(-1)), 1 / (1 + np.e)]
     )
+
+
+def test_heads_that_are_none_are_refused(tmp_path: Path) -> None:
+    from embedder.detectors.clip_head import layers
+
+    good = {"0.weight": torch.ones(4, 8), "0.bias": torch.zeros(4), "2.weight": torch.ones(1, 4), "2.bias": torch.zeros(1)}
+    torch.save(good, tmp_path / "head.pt")
+    save_file(good, tmp_path / "head.safetensors")
+    for name in ("head.pt", "head.safetensors"):
+        assert [tuple(w.shape) for w, _ in layers(tmp_path / name)] == [(4, 8), (1, 4)]
+    bad = {
+        "pickled": torch.nn.Linear(8, 1),
+        "normed": good | {"0.weight": torch.ones(8)},
+        "two numbers": {name: good[name] for name in ("0.weight", "0.bias")},
+        "no bias": {"0.weight": torch.ones(1, 8)},
+        "empty": {},
+    }
+    for what, state in bad.items():
+        torch.save(state, tmp_path / f"{what}.pt")
+        with pytest.raises(ValueError, match="no stack of linear layers"):
+            layers(tmp_path / f"{what}.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "head.pt").read_bytes()[:200])
+    with pytest.raises(ValueError, match="no stack of linear layers"):
+        layers(tmp_path / "cut.pt")
+
+
+def test_a_folders_digest_is_of_all_its_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    for name in ("head.pt", "model.safetensors"):
+        (tmp_path / name).write_bytes(b"1")
+    seen = {onnxfile.folder_digest(tmp_path)}
+    for name in ("head.pt", "model.safetensors"):
+        (tmp_path / name).write_bytes(b"2")
+        seen.add(onnxfile.folder_digest(tmp_path))
+    assert len(seen) == 3
+
+
+def test_unusable_onnx_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"no model")
+    path.with_suffix(".json").write_text(json.dumps(CARD))
+    with pytest.raises(ValueError, match=r"broken\.onnx"):
+        load_scorer(str(path))

@@ -23,7 +23,7 @@ def test_equals_opencv_for_any_sizes(seed) -> None:
     assert np.array_equal(resize_bilinear(image, wide, tall), cv2.resize(image, (wide, tall)))
 
 
-@pytest.mark.parametrize("size", [(375, 500), (500, 333), (1, 700), (40, 9), (64, 64), (320, 320)])
+@pytest.mark.parametrize("size", [(375, 500), (500, 333), (1, 700), (40, 9), (64, 64), (320, 320), (1, 5000), (3000, 2)])
 def test_equals_padding_first(size) -> None:
     side, image = max(size), noise(*size)
     square = np.zeros((side, side, 3), np.uint8)
