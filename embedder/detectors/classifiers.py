@@ -1,7 +1,8 @@
 """NSFW classifiers from local files: ONNX or TorchScript with a card beside it, or a Hugging Face folder.
 
 The card, NAME.json beside NAME.onnx or NAME.pt, has: side (pixels), mean and std (3 numbers each, of 0..1 RGB), classes,
-limits (class -> score from which it is unsafe), licence, and activation ("softmax", "sigmoid" or "none").
+limits (class -> score from which it is unsafe), licence, activation ("softmax", "sigmoid" or "none"), and resample
+("bicubic" or "bilinear", both with antialiasing).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from embedder.detectors import onnxfile
 Floats = NDArray[np.float32]
 UNSAFE = ("nsfw", "porn", "hentai", "sexy", "unsafe", "explicit")  # labels that count as unsafe where no card says so
 LIMIT = 0.5
-_KEYS = ("side", "mean", "std", "classes", "limits", "licence", "activation")
+_KEYS = ("side", "mean", "std", "classes", "limits", "licence", "activation", "resample")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Card:
     limits: Mapping[str, float]
     licence: str = "unknown"
     activation: str = "softmax"
+    resample: str = "bicubic"
 
 
 class Classifier:
@@ -58,7 +60,7 @@ class Classifier:
 def prepared(image: NDArray[np.uint8], card: Card) -> torch.Tensor:
     """(H, W, 3) RGB -> (1, 3, side, side), squashed, normalised."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    small = interpolate(pixels, size=(card.side, card.side), mode="bicubic", antialias=True).float() / 255
+    small = interpolate(pixels, size=(card.side, card.side), mode=card.resample, antialias=True).float() / 255
     return (small - torch.tensor(card.mean).view(3, 1, 1)) / torch.tensor(card.std).view(3, 1, 1)
 
 
@@ -104,24 +106,41 @@ def _card(path: Path) -> Card:
         raise ValueError(f"{beside}: {error}") from error
     if not set(card.limits) <= set(card.classes) or card.activation not in ("softmax", "sigmoid", "none"):
         raise ValueError(f"{beside}: limits must name classes, activation softmax, sigmoid or none")
+    if card.resample not in ("bicubic", "bilinear"):
+        raise ValueError(f"{beside}: resample must be bicubic or bilinear")
     return card
 
 
 def load_folder(folder: Path, device: str) -> Classifier:
-    """An image classifier as Hugging Face's transformers saves it. Raises ValueError if it cannot be loaded offline."""
+    """An image classifier as Hugging Face's transformers saves it. Raises ValueError if it cannot be loaded offline.
+
+    Differs: where the folder's preparation crops the centre, the image is squashed, so that nothing of it goes unseen.
+    """
     try:
-        from transformers import AutoImageProcessor, AutoModelForImageClassification
+        from transformers import AutoModelForImageClassification
     except ImportError:
         raise ValueError(f"{folder} is a Hugging Face folder: pip install transformers") from None
     try:
         model: Any = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True).eval().to(device)
-        taken: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder}: {str(error).splitlines()[0]}") from error
     classes = tuple(str(model.config.id2label[n]) for n in range(model.config.num_labels))
-    limits = {name: LIMIT for name in classes if name.lower() in UNSAFE}
-    side = int(next(iter(taken.size.values())) if isinstance(taken.size, dict) else taken.size)
-    card = Card(side=side, mean=tuple(taken.image_mean), std=tuple(taken.image_std), classes=classes, limits=limits)
+    card = folder_card(folder, classes)
     return Classifier(
         folder.name, onnxfile.folder_digest(folder), card, lambda x: _run(lambda y: model(y).logits, x.to(device))
     )
+
+
+def folder_card(folder: Path, classes: tuple[str, ...]) -> Card:
+    """What preprocessor_config.json says of side, statistics and filter; a class is unsafe by its name."""
+    beside = folder / "preprocessor_config.json"
+    try:
+        told = json.loads(beside.read_text())
+        size = told["size"]
+        side = int(size if isinstance(size, int) else size.get("height") or size["shortest_edge"])
+        statistics = {name: tuple(map(float, told.get(f"image_{name}", (0.5, 0.5, 0.5)))) for name in ("mean", "std")}
+        resample = {2: "bilinear", 3: "bicubic"}[told.get("resample", 2)]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{folder} needs a usable {beside.name}: {error!r}") from error
+    limits = {name: LIMIT for name in classes if name.lower() in UNSAFE}
+    return Card(side=side, classes=classes, limits=limits, resample=resample, **statistics)

