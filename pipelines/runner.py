@@ -22,6 +22,7 @@ for _name, _value in {
 
 import logging
 import shutil
+import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -70,8 +71,8 @@ class Worker:
         try:
             if isinstance(stage, WholeStage):
                 return self._whole(stage, cfg, task)
-            threads(1)
             self._set_up(stage, cfg)
+            threads(1)
             if isinstance(stage, JournalStage):
                 return [work.run_journal(self.store, stage, self.tool, task.part or 0, task.made_by)]
             return [work.run_part(self.store, stage, cfg, self.tool, task.part or 0, task.made_by)]
@@ -96,12 +97,12 @@ class Worker:
 
 
 def threads(count: int) -> None:
-    """Threads of torch and Faiss in this process."""
-    import faiss
-    import torch
-
-    torch.set_num_threads(count)
-    faiss.omp_set_num_threads(count)
+    """Threads of torch and Faiss in this process, where a stage has brought them: a crawler needs neither."""
+    torch, faiss = sys.modules.get("torch"), sys.modules.get("faiss")
+    if torch:
+        torch.set_num_threads(count)
+    if faiss:
+        faiss.omp_set_num_threads(count)
 
 
 def _sweep() -> None:

@@ -87,7 +87,7 @@ class Fetcher:
             raise Refused("blocked_address", why)
 
     async def get(self, url: str, most: int, seconds: float) -> Fetched:
-        """One request, of a URL that was judged, without redirects: at most `most` bytes and `seconds`. Errors become reasons."""
+        """One request, of a judged URL, without redirects: at most `most` bytes and `seconds`. Errors become reasons."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._get(url, most)
