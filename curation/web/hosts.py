@@ -16,7 +16,7 @@ import numpy as np
 from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 
-from curation.web.urls import Refused, host_of, parents
+from curation.web.urls import Refused, host_of, normalise, parents
 
 _NAMES = ("domains", "urls", "expressions")
 _SINKS = ("0.0.0.0", "127.0.0.1", "::", "::1")
@@ -90,15 +90,22 @@ def _files(path: str) -> Iterable[Any]:
 
 
 def _entry(line: str) -> str:
-    """A host or prefix, lower case, without scheme, `www.` kept, `*.` and final slash dropped."""
+    """A host or prefix, lower case, without scheme, `||`, `*.` and final slash or `^`."""
     words = line.split()
     text = words[1] if len(words) > 1 and words[0] in _SINKS else words[0]
     text = text.partition("://")[2] or text
-    host, slash, path = text.removeprefix("*.").lstrip(".").partition("/")
-    host = host.lower().rstrip(".")
-    if not host.isascii():
-        host = host.encode("idna", "ignore").decode() or host
+    text = text.removeprefix("||").removesuffix("^").removeprefix("*.")
+    host, slash, path = text.lstrip(".").partition("/")
+    host = host.lower().rstrip(".") if host.isascii() else _punycode(host)
     return f"{host}/{path}".rstrip("/") if slash else host
+
+
+def _punycode(host: str) -> str:
+    """An international host as URLs have it; one that is no host stays as it is, and fits none."""
+    try:
+        return host_of(normalise(f"http://{host}/"))
+    except Refused:
+        return host
 
 
 def _prefixes(host: str, url: str) -> Iterator[str]:
