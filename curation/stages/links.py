@@ -115,11 +115,17 @@ def _judge(url: str, wish: str | None, lists: Lists, opt_outs: frozenset[str]) -
         hosts.judge(clean, lists.block, lists.allow)
     except Refused as refusal:
         return url, refusal.reason, refusal.detail
-    if wish and wish.rpartition(":")[0].split()[-1:] == ["tdm-reservation"]:
-        return (clean, "opt_out", wish) if "tdm-reservation" in opt_outs else (clean, None, None)
-    if wish and wish.rpartition(":")[2].strip() in opt_outs:
+    if any(_forbids(one, opt_outs) for one in (wish or "").split("; ")):
         return clean, "opt_out", wish
     return clean, None, None
+
+
+def _forbids(wish: str, opt_outs: frozenset[str]) -> bool:
+    """Whether a wish, as "meta robots: noai" or "tdm-reservation: 1", is one that the policy honours."""
+    name, _, directive = wish.rpartition(": ")
+    return directive in opt_outs or (
+        directive == "1" and name.split()[-1:] == ["tdm-reservation"] and "tdm-reservation" in opt_outs
+    )
 
 
 LINKS = MapStage(name="links", consumes=("sources",), version=1, setup=load_lists, fn=find, batch_rows=1 << 30)

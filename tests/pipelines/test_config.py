@@ -50,7 +50,7 @@ def test_what_is_written_is_read_back() -> None:
         ({"seeds": [{"name": "s"}]}, "[seeds] needs path"),
         ({"seeds": [{"name": "s", "path": "p", "mode": ["all"]}]}, 'mode "all" is none of as_is, sample, cluster'),
         ({"seeds": [{"name": "s", "path": "p"}, {"name": "s", "path": "q"}]}, 'two [[seeds]] are called "s"'),
-        ({"pool": {"sources": "crawl"}}, "pool.sources must be a list, not 'crawl'"),
+        ({"pool": {"sources": 3}}, "pool.sources must be a list, not 3"),
         ({"sanitized": {"faces": "maybe"}}, 'faces must be "blur", "drop", "keep" or "none", not "maybe"'),
         ({"selection": {"collisions": "first"}}, 'neither "next_unused" nor "keep"'),
         ({"manifest": {"shard_images": 0}}, "shard_images must be 1 to 10,000, not 0"),
