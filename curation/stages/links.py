@@ -148,7 +148,7 @@ def frontier(inputs: Mapping[str, Parts], cfg: LinksConfig) -> Iterator[tuple[in
         size = cfg.part_urls or min(20_000, max(1_000, -(-rows[0] // 64)))
         for part in range(max(1, -(-rows[0] // size))):
             bounds = {"first": part * size, "end": (part + 1) * size}
-            chosen = database.execute(_PART, bounds).to_arrow_table()
+            chosen: Any = database.execute(_PART, bounds).to_arrow_table()
             yield part, chosen.cast(records.URLS)
 
 

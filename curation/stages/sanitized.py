@@ -95,46 +95,48 @@ class Detectors:
 def sanitize(batch: pa.Table, detectors: Detectors, cfg: SanitizedConfig) -> pa.Table:
     """A batch (records.IMAGES with `bytes`) to records.SANITIZED and a column `members`, the blurred images."""
     rows = batch.to_pylist()
-    pictures = [_decoded(row["bytes"]) if detectors.scorers or detectors.faces else None for row in rows]
-    seen = [at for at, picture in enumerate(pictures) if isinstance(picture, np.ndarray)]
-    images = [pictures[at] for at in seen]
+    seen, failed = _decoded(rows) if detectors.scorers or detectors.faces else ({}, {})
+    images = list(seen.values())
     scores = [dict(zip(seen, scorer(images), strict=True)) if seen else {} for scorer in detectors.scorers]
     boxes = dict(zip(seen, detectors.faces(images), strict=True)) if detectors.faces and seen else {}
     out = [
-        _sanitize_one(row, pictures[at], [one.get(at) for one in scores], boxes.get(at), detectors, cfg)
+        _sanitize_one(row, failed.get(at), [one.get(at) for one in scores], boxes.get(at), detectors, cfg)
         for at, row in enumerate(rows)
     ]
     return pa.Table.from_pylist(out, schema=records.SANITIZED.append(MEMBERS))
 
 
-def _decoded(data: bytes | None) -> NDArray[np.uint8] | Reject:
-    try:
-        return decode_rgb(data or b"")
-    except Reject as reject:
-        return reject
+def _decoded(rows: list[dict[str, Any]]) -> tuple[dict[int, NDArray[np.uint8]], dict[int, Reject]]:
+    """By row number, the upright pictures, and why the others could not be decoded."""
+    seen, failed = dict[int, NDArray[np.uint8]](), dict[int, Reject]()
+    for at, row in enumerate(rows):
+        try:
+            seen[at] = decode_rgb(row["bytes"] or b"")
+        except Reject as reject:
+            failed[at] = reject
+    return seen, failed
 
 
 def _sanitize_one(
-    row: dict[str, Any], picture: Any, scores: list[Any], boxes: Any, detectors: Detectors, cfg: SanitizedConfig
+    row: dict[str, Any], failed: Reject | None, scores: list[Any], boxes: Any, detectors: Detectors, cfg: SanitizedConfig
 ) -> dict[str, Any]:
     out: dict[str, Any] = {name: row[name] for name in ("image_id", "format", "orientation", *_PLACE)}
     out |= {"bytes_sha256": row["sha256"], "members": []}
-    if isinstance(picture, Reject):
-        return out | {"drop_reason": picture.reason, "error_message": picture.detail}
-    out |= _scored(scores, detectors, cfg)
-    if out.get("nsfw", 0.0) >= 1 and row["sets"] == [records.POOL]:
-        return out
-    out |= {"drop_reason": None, "drop_score": None, "drop_limit": None, "drop_model": None, "error_message": None}
-    return out | (_faced(row, boxes, detectors.faces, cfg) if detectors.faces is not None else {})
+    if failed is not None:
+        return out | {"drop_reason": failed.reason, "error_message": failed.detail}
+    found, why = _scored(scores, detectors, cfg)
+    if why and row["sets"] == [records.POOL]:
+        return out | found | why
+    return out | found | (_faced(row, boxes, detectors.faces, cfg) if detectors.faces is not None else {})
 
 
 _PLACE = ("uri", "member", "offset", "length")
 
 
-def _scored(scores: list[Any], detectors: Detectors, cfg: SanitizedConfig) -> dict[str, Any]:
-    """NSFW columns, and the verdict on an image that only the pool vouches for."""
+def _scored(scores: list[Any], detectors: Detectors, cfg: SanitizedConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """NSFW columns; and the verdict, empty for a safe image."""
     if not detectors.scorers:
-        return {}
+        return {}, {}
     named = [dict(zip(s.classes, map(float, one), strict=True)) for s, one in zip(detectors.scorers, scores, strict=True)]
     told = {
         s.name: {name: round(value, 4) for name, value in one.items() if value >= TOLD}
@@ -146,10 +148,10 @@ def _scored(scores: list[Any], detectors: Detectors, cfg: SanitizedConfig) -> di
     }
     verdict = nsfw.judge(named, detectors.limits(cfg.nsfw_limits), cfg.nsfw_rule)
     if verdict is None:
-        return out
-    why = {"drop_reason": "nsfw", "drop_score": verdict.score, "drop_limit": verdict.limit}
+        return out, {}
+    why: dict[str, Any] = {"drop_reason": "nsfw", "drop_score": verdict.score, "drop_limit": verdict.limit}
     why |= {"drop_model": detectors.scorers[verdict.detector].digest, "error_message": verdict.unsafe_class}
-    return out | {"nsfw": verdict.ratio, "nsfw_class": verdict.unsafe_class} | (why if verdict.ratio >= 1 else {})
+    return out | {"nsfw": verdict.ratio, "nsfw_class": verdict.unsafe_class}, why if verdict.ratio >= 1 else {}
 
 
 def _faced(row: dict[str, Any], boxes: NDArray[np.float32], detector: FaceDetector, cfg: SanitizedConfig) -> dict[str, Any]:
