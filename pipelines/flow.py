@@ -58,28 +58,31 @@ class Step:
 
 
 def _detectors(cfg: SanitizedConfig, _side: Mapping[str, Any]) -> Detectors:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    faces = None if cfg.faces == OFF else load_faces(cfg.face_detector, device)
-    return Detectors(tuple(load_scorer(name, device) for name in cfg.scorers), faces)
+    """The detectors a config names, on the GPU that this worker was given, if any."""
+    return _load_detectors(cfg.scorers, "" if cfg.faces == OFF else cfg.face_detector, torch.cuda.is_available())
 
 
 @functools.cache
-def detector_digests(nsfw: tuple[str, ...], faces: str) -> tuple[str, ...]:
-    """SHA-256 of the weights of detectors by name; RecipeError if one is missing, with what to install."""
-    try:
-        return (*(load_scorer(name).digest for name in nsfw), *((load_faces(faces).digest,) if faces else ()))
-    except ValueError as error:
-        raise RecipeError(str(error)) from error
+def _load_detectors(nsfw: tuple[str, ...], faces: str, gpu: bool = False) -> Detectors:
+    device = "cuda" if gpu else "cpu"
+    return Detectors(tuple(load_scorer(name, device) for name in nsfw), load_faces(faces, device) if faces else None)
 
 
 def detectors(cfg: SanitizedConfig) -> dict[str, str]:
-    """Digest of each detector of a recipe, by name."""
-    names = (*cfg.scorers, *(() if cfg.faces == OFF else (cfg.face_detector,)))
-    return dict(zip(names, detector_digests(cfg.scorers, "" if cfg.faces == OFF else cfg.face_detector), strict=True))
+    """SHA-256 of the weights of each detector of a recipe, by name; RecipeError if one is missing, with what to install."""
+    try:
+        loaded = _load_detectors(cfg.scorers, "" if cfg.faces == OFF else cfg.face_detector)
+        loaded.limits(cfg.nsfw_limits)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    found = {name: scorer.digest for name, scorer in zip(cfg.scorers, loaded.scorers, strict=True)}
+    return found | ({cfg.face_detector: loaded.faces.digest} if loaded.faces else {})
 
 
 def _detector_digest(cfg: SanitizedConfig) -> str:
-    return " ".join(detectors(cfg).values())
+    """Weights, and the limits that a classifier's card names: both decide what is unsafe."""
+    limits = _load_detectors(cfg.scorers, "" if cfg.faces == OFF else cfg.face_detector).limits(cfg.nsfw_limits)
+    return repr((sorted(detectors(cfg).items()), [sorted(one.items()) for one in limits]))
 
 
 sanitize = replace(sanitized.STAGE, setup=_detectors, weights=_detector_digest)

@@ -88,8 +88,13 @@ class Detectors:
     faces: FaceDetector | None
 
     def limits(self, named: Mapping[str, float]) -> list[dict[str, float]]:
-        """Per scorer, class -> limit: the recipe's, else the scorer's own."""
-        return [{**s.limits, **{name: value for name, value in named.items() if name in s.classes}} for s in self.scorers]
+        """Per scorer, class -> limit: the recipe's, else the scorer's own. ValueError for one that could flag nothing."""
+        found = [{**s.limits, **{name: value for name, value in named.items() if name in s.classes}} for s in self.scorers]
+        for scorer, limits in zip(self.scorers, found, strict=True):
+            if not limits:
+                classes = ", ".join(scorer.classes)
+                raise ValueError(f"{scorer.name} has no unsafe class: name some in [sanitized] nsfw_limits, of {classes}")
+        return found
 
 
 def sanitize(batch: pa.Table, detectors: Detectors, cfg: SanitizedConfig) -> pa.Table:

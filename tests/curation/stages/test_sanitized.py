@@ -113,6 +113,15 @@ def test_other_ways_with_faces() -> None:
     assert (unseen["faces"], unseen["nsfw"], unseen["face_model"], unseen["drop_reason"]) == (None, None, None, None)
 
 
+def test_a_detector_that_could_flag_nothing_is_refused() -> None:
+    class Mute(Nsfw):
+        limits = {}  # noqa: RUF012
+
+    with pytest.raises(ValueError, match=r"red has no unsafe class: name some in \[sanitized\] nsfw_limits, of safe, red"):
+        Detectors((Mute(),), None).limits({"blue": 0.5})
+    assert Detectors((Mute(),), None).limits({"red": 0.5}) == [{"red": 0.5}]
+
+
 def test_what_cannot_be_decoded_is_dropped_with_its_reason() -> None:
     assert sanitized(encoded(picture(1))[:200])["drop_reason"] == "truncated"
 
