@@ -14,8 +14,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from curation.paths import filesystem, full_uri, one_line, stamp
 from curation.sources import directory, parquet, tar, warc
-from curation.sources.found import MAX_BYTES, Found, SourceError, filesystem, full_uri, one_line, stamp, unit
+from curation.sources.found import MAX_BYTES, Found, SourceError, unit
 
 __all__ = ["MAX_BYTES", "Found", "SourceError", "listed", "plan", "read_bytes", "read_units"]
 

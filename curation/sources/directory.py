@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from curation.paths import filesystem, full_uri, one_line, stamp
 from curation.sources.found import (
     MAX_BYTES,
     MAX_SIDECAR_BYTES,
@@ -14,12 +15,8 @@ from curation.sources.found import (
     Found,
     SourceError,
     describe,
-    filesystem,
-    full_uri,
     is_image,
-    one_line,
     read_sidecar,
-    stamp,
     unit,
 )
 

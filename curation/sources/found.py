@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import fsspec
 from PIL import Image
+
+from curation.paths import printable
 
 Image.init()
 IMAGE_SUFFIXES = frozenset(Image.registered_extensions()) - {
@@ -54,19 +55,6 @@ class Found:
     detail: str | None = None
 
 
-def filesystem(uri: str) -> tuple[Any, str]:
-    """The fsspec filesystem of a URI, and the path in it. An absolute path may hold "::", which is no chain then."""
-    if uri.startswith("/"):
-        fs = fsspec.filesystem("file")
-        return fs, fs._strip_protocol(uri)
-    return fsspec.core.url_to_fs(uri)
-
-
-def full_uri(fs: Any, path: str) -> str:
-    """A path as a URI that can be opened anywhere: plain for local files, with its protocol otherwise."""
-    return path if "file" in fs.protocol else fs.unstrip_protocol(path)
-
-
 def unit(set_name: str, kind: str, uri: str, key: str, **more: Any) -> dict[str, Any]:
     """One row of records.SOURCES. A path that is not UTF-8 cannot be stored: it becomes a unit that says so."""
     if printable(uri) != uri or printable(key) != key:
@@ -74,24 +62,6 @@ def unit(set_name: str, kind: str, uri: str, key: str, **more: Any) -> dict[str,
     uri, key = printable(uri), printable(key)
     base = {"start": 0, "stop": 0, "images": 1, "bytes": 0, "modified": "", "sidecars": [], "error_message": None}
     return base | {"set": set_name, "kind": kind, "uri": uri, "key": key} | more
-
-
-def printable(text: str) -> str:
-    """Text that can be stored: lone surrogates (bytes of a name, or escapes in JSON) are written out as \\udcXX."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
-    return printable(text.splitlines()[0])
-
-
-def stamp(info: Mapping[str, Any]) -> str:
-    """What tells that a file has changed: its modification time, or the object store's tag."""
-    return str(
-        next((info[name] for name in ("ETag", "etag", "mtime", "LastModified", "updated", "created") if info.get(name)), "")
-    )
 
 
 def is_image(name: str) -> bool:

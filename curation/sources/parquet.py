@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.sources.found import Found, describe, filesystem, unit
+from curation.paths import filesystem
+from curation.sources.found import Found, describe, unit
 
 USUAL = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "image_bytes", "content", "data")
 KEYS = ("key", "__key__", "uid", "id", "image_id", "file_name", "path")

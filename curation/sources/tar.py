@@ -13,17 +13,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from curation.sources.found import (
-    MAX_BYTES,
-    MAX_SIDECAR_BYTES,
-    Found,
-    describe,
-    filesystem,
-    is_image,
-    printable,
-    read_sidecar,
-    unit,
-)
+from curation.paths import filesystem, printable
+from curation.sources.found import MAX_BYTES, MAX_SIDECAR_BYTES, Found, describe, is_image, read_sidecar, unit
 
 BLOCK = 512
 _ZEROS = bytes(BLOCK)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from curation.sources.found import Found, filesystem, printable, unit
+from curation.paths import filesystem, printable
+from curation.sources.found import Found, unit
 from curation.web.archive import ImageRecord, image_records, read_record
 
 MEMBER = "warc"  # the member of images that lie in records; offset and length are those of the packed record

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from curation.web.files import BROKEN, filesystem, one_line
+from curation.paths import filesystem, one_line
+from curation.web.files import BROKEN
 from curation.web.warc import ENDS, MISSING, Undecodable, iterate, payload, records
 
 MAX_PAGE = 1 << 24  # bytes of an HTML payload that are read and decoded

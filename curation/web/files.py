@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-import fsspec
 import pyarrow as pa
+
+from curation.paths import filesystem
 
 PACKED = {".gz": "gzip", ".zst": "zstd"}
 CHUNK = 1 << 18  # bytes read at once
 MAX_LINE_BYTES = 1 << 20  # of a longer line only one byte more than this is kept
 BROKEN: Any = (OSError, ValueError, EOFError, pa.ArrowException)  # what a damaged file raises
-
-
-def filesystem(uri: str) -> tuple[Any, str]:
-    """The fsspec filesystem of a URI, and the path in it. An absolute path may hold "::", which is no chain then."""
-    if uri.startswith("/"):
-        fs = fsspec.filesystem("file")
-        return fs, str(fs._strip_protocol(uri))
-    return fsspec.core.url_to_fs(uri)
 
 
 def suffixes(uri: str) -> tuple[str, str]:
@@ -73,20 +66,3 @@ def head(uri: str) -> bytes:
     except BROKEN:
         pass
     return data
-
-
-def printable(text: str) -> str:
-    """Text that can be stored: lone surrogates are written out as \\udcXX."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
-    return printable(text.splitlines()[0])
-
-
-def stamp(info: Mapping[str, Any]) -> str:
-    """What tells that a file has changed: its modification time, or the object store's tag."""
-    names = ("ETag", "etag", "mtime", "LastModified", "updated", "created")
-    return str(next((info[name] for name in names if info.get(name)), ""))

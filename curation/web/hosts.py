@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 
+from curation.paths import filesystem
 from curation.web.urls import Refused, host_of, normalise, parents
 
 _NAMES = ("domains", "urls", "expressions")
@@ -82,7 +82,7 @@ def _lines(paths: Sequence[str]) -> Iterator[str]:
 
 
 def _files(path: str) -> Iterable[Any]:
-    fs, inner = url_to_fs(path)
+    fs, inner = filesystem(path)
     if not fs.isdir(inner):
         return [fs.open(inner, "rb")]
     found = [f"{inner.rstrip('/')}/{name}" for name in _NAMES]

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.paths import filesystem, one_line, stamp
 from curation.records import LINKS
 from curation.web import files, listing
 from curation.web.archive import page_records
@@ -43,7 +44,7 @@ def _stem_suffixes(path: str) -> list[str]:
 
 def _is_list(path: str) -> bool:
     try:
-        fs, inner = files.filesystem(path)
+        fs, inner = filesystem(path)
         with fs.open(inner, "rb") as file:
             schema = pq.read_schema(file)
         structs = (f.type for f in schema if pa.types.is_struct(f.type))
@@ -62,11 +63,11 @@ def plan_web(set_name: str, uri: str, key: str, info: Mapping[str, Any]) -> list
     """
     size = int(info.get("size") or 0)
     base = {"set": set_name, "kind": is_web(uri) or "urls", "uri": uri, "key": key, "start": 0, "stop": 0, "images": 1}
-    base |= {"bytes": size, "modified": files.stamp(info), "sidecars": [], "error_message": None}
+    base |= {"bytes": size, "modified": stamp(info), "sidecars": [], "error_message": None}
     try:
         return [base | {"start": a, "stop": b, "images": max(n, 1)} for a, b, n in _spans(str(base["kind"]), uri, size)]
     except files.BROKEN as error:
-        return [base | {"error_message": files.one_line(error)}]
+        return [base | {"error_message": one_line(error)}]
 
 
 def _spans(kind: str, uri: str, size: int) -> list[tuple[int, int, int]]:
@@ -86,7 +87,7 @@ def _spans(kind: str, uri: str, size: int) -> list[tuple[int, int, int]]:
 
 
 def _row_spans(uri: str) -> list[tuple[int, int, int]]:
-    fs, path = files.filesystem(uri)
+    fs, path = filesystem(uri)
     with fs.open(path, "rb") as file:
         rows = pq.read_metadata(file).num_rows
     return [(a, min(a + SPLIT_ROWS, rows), min(SPLIT_ROWS, rows - a)) for a in range(0, max(rows, 1), SPLIT_ROWS)]
@@ -123,10 +124,10 @@ def links_of(unit: Mapping[str, Any], url_column: str | None = None, caption_col
     except ListError as error:
         if url_column or caption_column:
             raise
-        yield lost(unit["uri"], "unreadable_list", files.one_line(error))
+        yield lost(unit["uri"], "unreadable_list", one_line(error))
     except files.BROKEN as error:
         reason = "unreadable_list" if unit["kind"] == "urls" else "unreadable_archive"
-        yield lost(unit["uri"], reason, files.one_line(error))
+        yield lost(unit["uri"], reason, one_line(error))
 
 
 def _from_list(table: pa.Table, uri: str) -> pa.Table:

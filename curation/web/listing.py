@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from curation.paths import one_line
 from curation.web import files
 from curation.web.columns import LOOKED_AT, Layout, ListError, choose, required
 from curation.web.rows import Row, bad, batches, good
@@ -73,7 +74,7 @@ def _guarded(rows: Iterator[Row]) -> Iterator[Row]:
     except ListError:
         raise
     except files.BROKEN as error:
-        yield at, None, None, None, "unreadable_list", files.one_line(error)
+        yield at, None, None, None, "unreadable_list", one_line(error)
 
 
 def _text(uri: str, data: bytes) -> str:

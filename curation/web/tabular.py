@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.paths import filesystem
 from curation.web import files
 from curation.web.columns import LOOKED_AT, Layout, choose, is_url, required
 from curation.web.rows import Row, bad, good
@@ -69,7 +70,7 @@ def csv_rows(lines: Iterator[tuple[int, bytes]], where: Layout) -> Iterator[Row]
 
 def parquet_layout(uri: str, url: str | None, caption: str | None) -> Layout:
     """Columns by the schema and the first rows. Raises ListError."""
-    fs, path = files.filesystem(uri)
+    fs, path = filesystem(uri)
     with fs.open(path, "rb") as file:
         parquet = pq.ParquetFile(file, **_FRUGAL)
         names = plain_columns(parquet.schema_arrow)
@@ -101,7 +102,7 @@ def _value(scalar: Any) -> Any:
 
 def parquet_rows(uri: str, where: Layout, start: int, stop: int) -> Iterator[Row]:
     """Rows start <= row < stop of a Parquet list, few at a time; stop 0: to the end."""
-    fs, path = files.filesystem(uri)
+    fs, path = filesystem(uri)
     with fs.open(path, "rb") as file:
         parquet = pq.ParquetFile(file, **_FRUGAL)
         first = 0

@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from curation.web.files import BROKEN, filesystem, one_line
+from curation.paths import filesystem, one_line
+from curation.web.files import BROKEN
 
 ENDS = "the file ends within a record"
 MISSING = "WARC archives need FastWARC: install curate[crawl]"

@@ -126,8 +126,9 @@ def theirs(root: Path, out: Path, python: str, threads: int) -> dict[str, Any]:
     """img2dataset's whole run, and its own figure of the time its shards took."""
     script = (
         "import sys; from img2dataset import download\n"
-        "if __name__ == '__main__': download(url_list=sys.argv[1], output_folder=sys.argv[2], input_format='parquet', url_col='url',"
-        f" processes_count=2, thread_count={threads}, resize_mode='no', output_format='webdataset', number_sample_per_shard=2500,"
+        "if __name__ == '__main__': download(url_list=sys.argv[1], output_folder=sys.argv[2], input_format='parquet',"
+        f" url_col='url', processes_count=2, thread_count={threads}, resize_mode='no', output_format='webdataset',"
+        " number_sample_per_shard=2500,"
         " enable_wandb=False, retries=0, timeout=10)"
     )
     file = root / "theirs.py"
