@@ -151,18 +151,25 @@ class Journal:
 def reopen(place: Place, made_by: str, finished: pa.Table | None, again: frozenset[str]) -> int:
     """Make the rows whose drop_reason is in `again` undone; returns how many. `finished`: the part, if it is whole.
 
-    finished: has the columns drop_reason and tar_end. Nothing may be writing the part.
+    finished: has the columns drop_reason and tar_end. A writer that outlived its run is waited for.
     """
-    if finished is not None:
-        lines = [(n, _present(row)) for n, row in enumerate(finished.to_pylist())]
-    else:
-        lines = [(row["row"], row["fields"]) for _, row in _lines(place.rows)] if place.rows.exists() else []
-    kept = [(n, fields) for n, fields in lines if fields.get("drop_reason") not in again]
-    if len(kept) < len(lines):
-        kept.sort(key=lambda one: one[1]["tar_end"])
-        temporary = place.rows.with_suffix(".tmp")
-        temporary.write_bytes(_head(made_by) + b"".join(_line(n, fields) for n, fields in kept))
-        os.replace(temporary, place.rows)
+    if finished is None and not place.rows.exists():
+        return 0
+    with _locked(place.rows) as file:
+        if finished is not None:
+            lines = [(n, _present(row)) for n, row in enumerate(finished.to_pylist())]
+        else:
+            file.seek(0)
+            known = file.readline() == _head(made_by)
+            lines = [(row["row"], row["fields"]) for _, row in _lines(place.rows)] if known else []
+        kept = [(n, fields) for n, fields in lines if fields.get("drop_reason") not in again]
+        if len(kept) < len(lines):
+            kept.sort(key=lambda one: one[1]["tar_end"])
+            temporary = place.rows.with_suffix(".tmp")
+            temporary.write_bytes(_head(made_by) + b"".join(_line(n, fields) for n, fields in kept))
+            os.replace(temporary, place.rows)
+        elif finished is not None:
+            place.rows.unlink()  # it was made by the lock alone
     return len(lines) - len(kept)
 
 

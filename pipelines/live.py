@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -40,6 +41,6 @@ class Live:
             if part in self.done:
                 counts.update({"": self.done[part].kept, **self.done[part].reasons})
                 continue
-            note = Place.of(self.store, stage.name, stage.tar, part).live
-            counts.update(json.loads(note.read_text()) if note.exists() else {})
+            with contextlib.suppress(FileNotFoundError):  # not begun, or ended a moment ago
+                counts.update(json.loads(Place.of(self.store, stage.name, stage.tar, part).live.read_text()))
         return counts

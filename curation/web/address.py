@@ -18,8 +18,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _REFUSED = tuple(
     ipaddress.ip_network(net)
-    for net in ("192.88.99.0/24", "64:ff9b:1::/48", "fec0::/10", "::/96", "5f00::/16", "168.63.129.16/32", "fd00:ec2::254/128")
-)  # 6to4 relays, local NAT64, old site-local, v4-compatible, segment routing, and two clouds' metadata addresses
+    for net in (
+        *("192.0.0.0/24", "64:ff9b:1::/48", "192.88.99.0/24", "5f00::/16"),  # protocols, local NAT64, 6to4 relays, routing
+        *("fec0::/10", "::/96", "3fff::/20"),  # old site-local, v4-compatible, documentation
+        *("168.63.129.16/32", "fd00:ec2::254/128"),  # metadata of two clouds
+    )
+)
 
 
 class AddressRefused(OSError):

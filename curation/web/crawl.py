@@ -11,7 +11,7 @@ import hashlib
 import json
 import random
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,16 +19,15 @@ from typing import Any
 
 from curation.decode import SUFFIX
 from curation.journal import Journal, Members
-from curation.web.consent import Robots, parse_robots
+from curation.web.consent import KnownRobots, Robots, parse_robots
 from curation.web.fetch import Fetched, Fetcher, fetch, robots_of
-from curation.web.pace import HostClock
+from curation.web.pace import FAR, HostClock
 from curation.web.policy import CrawlPolicy
 from curation.web.urls import Refused, host_of, origin_of
 
 RESOLVERS = 64  # threads that look up names
 DOWN = ("no_connection", "dns_error", "timeout", "tls_error", "connection_lost")
 IGNORED = Robots("ignored")
-FRESH = 86_400.0  # seconds that a robots.txt is believed (RFC 9309, 2.4)
 
 
 @dataclass
@@ -49,9 +48,8 @@ class Crawler:
 
     def __init__(self, policy: CrawlPolicy, clock: HostClock, resolver: Callable[[], Any] | None = None) -> None:
         self.policy, self.clock, self.resolver = policy, clock, resolver
-        self.robots: dict[str, Robots] = {}
-        self.asked: dict[str, float] = {}
-        self.failures: dict[str, int] = defaultdict(int)
+        self.robots = KnownRobots()
+        self.failures = Counter[str]()  # of hosts that failed last
 
     def crawl(self, items: list[Item], journal: Journal) -> None:
         """Every item to its row in `journal`."""
@@ -78,71 +76,73 @@ class Crawler:
             item = queue.popleft()
             began = time.time()
             item.attempts += 1
-            found = await fetch(self.fetcher, item.url, self._permit, self.slots)
-            self._learn(host, found)
-            if found.reason == "rate_limited" and self._try_later(host, item, found):
+            found = await fetch(self.fetcher, item.url, self._permit)
+            self._learn(found)
+            if found.reason == "rate_limited" and self._try_later(item, found):
                 queue.appendleft(item)
                 continue
             fields, members = as_row(item, found, self._verdict(found.final_url or item.url), began)
             journal.add(item.row, fields, members)
 
-    async def _permit(self, url: str) -> None:
-        """Wait for the host's turn at `url`; Refused by its robots.txt, or where it is down or asks for too long a wait."""
-        host = host_of(url)
-        if self.failures[host] >= self.policy.host_failures:
-            raise Refused("host_down", f"{self.failures[host]} failures in a row")
+    async def _permit(self, url: str) -> asyncio.Semaphore:
+        """The host's turn at `url`; Refused by the lists, its robots.txt, or where it is down or asks for too long a wait."""
+        failures = self.failures[host_of(url)]
+        if failures >= self.policy.host_failures:
+            raise Refused("host_down", f"{failures} failures in a row")
         self.fetcher.judge(url)
-        robots = await self._ask_robots(url)
+        robots = await self._ask_robots(origin_of(url))
         if robots.verdict == "unreachable" and self.policy.robots_unreachable == "refuse":
             raise Refused("robots_unreachable", origin_of(url))
         if not robots.allows(url):
             raise Refused("robots_disallowed", origin_of(url))
-        await self._turn(host, max(self.policy.delay, robots.delay))
+        return await self._turn(url, robots.delay)
 
-    async def _turn(self, host: str, delay: float) -> None:
+    async def _turn(self, url: str, least: float = 0.0) -> asyncio.Semaphore:
+        """One of the slots, at a moment that is the host's turn. least: seconds that the host wants between requests."""
+        host, delay = host_of(url), max(self.policy.delay, least)
         if delay > self.policy.max_wait:
             raise Refused("crawl_delay", f"{host} asks for {delay:g} s between requests")
-        if self.clock.free_at(host) - time.time() > self.policy.max_wait:
-            raise Refused("rate_limited", f"{host} asks to come back later")
-        if not delay:
-            await asyncio.sleep(max(0.0, self.clock.free_at(host) - time.time()))
-            return
-        late = delay
-        while late > delay / 2:  # a turn that was slept through would meet the next one: it is given up for another
-            at = self.clock.reserve(host, delay)
-            await asyncio.sleep(max(0.0, at - time.time()))
-            late = time.time() - at
+        while True:
+            wait = self.clock.free_at(host) - time.time()
+            if wait > self.policy.max_wait:
+                raise Refused("rate_limited", f"{host} asks to come back later")
+            if wait > 0:
+                await asyncio.sleep(wait)
+            await self.slots.acquire()
+            if self.clock.take(host, delay):  # not before there is a slot: turns would gather while they wait for one
+                return self.slots
+            self.slots.release()
 
-    async def _ask_robots(self, url: str) -> Robots:
+    async def _ask_robots(self, origin: str) -> Robots:
         if self.policy.robots == "ignore":
             return IGNORED
-        origin = origin_of(url)
-        if origin not in self.robots or time.time() - self.asked[origin] > FRESH:
+        known = self.robots.get(origin)
+        if known is None:
             async with self.asking[origin]:
-                if origin not in self.robots or time.time() - self.asked[origin] > FRESH:
-                    await self._turn(host_of(url), self.policy.delay)
-                    async with self.slots:
-                        answer = await robots_of(self.fetcher, origin)
-                    self.robots[origin], self.asked[origin] = parse_robots(*answer), time.time()
-        return self.robots[origin]
+                known = self.robots.get(origin)
+                if known is None:
+                    known = parse_robots(*await robots_of(self.fetcher, origin, self._turn))
+                    self.robots.put(origin, known)
+        return known
 
     def _verdict(self, url: str) -> str | None:
-        known = self.robots.get(origin_of(url))
-        return IGNORED.verdict if self.policy.robots == "ignore" else known.verdict if known else None
+        known = IGNORED if self.policy.robots == "ignore" else self.robots.get(origin_of(url))
+        return known.verdict if known else None
 
-    def _learn(self, host: str, found: Fetched) -> None:
+    def _learn(self, found: Fetched) -> None:
         """Count failures to connect in a row; an answer of any kind ends the row."""
+        host = host_of(found.final_url or "///")
         if found.status is None and found.reason in DOWN:
             self.failures[host] += 1
         elif found.status is not None:
-            self.failures[host] = 0
+            self.failures.pop(host, None)
 
-    def _try_later(self, host: str, item: Item, found: Fetched) -> bool:
+    def _try_later(self, item: Item, found: Fetched) -> bool:
         """Hold the host as long as it asks (or twice as long each time, with jitter), if that is bearable."""
         wait = found.retry_after if found.retry_after is not None else 2.0**item.attempts * (0.5 + random.random())
         if found.status is None or item.attempts > self.policy.retries:
             return False
-        self.clock.hold(host, time.time() + wait)
+        self.clock.hold(host_of(found.final_url or item.url), time.time() + min(wait, FAR))
         return wait <= self.policy.max_wait
 
 

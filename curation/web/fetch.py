@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import io
 import ipaddress
+import re
 import ssl
-import warnings
 import zlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urljoin
 
 import aiohttp
 import yarl
-from PIL import Image
 
-from curation.decode import FORMATS
 from curation.web import hosts
 from curation.web.address import AddressRefused, refused, socket_factory
+from curation.web.body import image_kind, read_body
 from curation.web.consent import MAX_ROBOTS, opt_out
 from curation.web.policy import CrawlPolicy
 from curation.web.urls import Refused, host_of, normalise
 
 REDIRECTS = (301, 302, 303, 307, 308)
-CHUNK = 1 << 16
 _HEADERS = {"Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
 
 
@@ -86,62 +82,73 @@ class Fetcher:
         if why:
             raise Refused("blocked_address", why)
 
-    async def get(self, url: str, most: int, seconds: float) -> Fetched:
-        """One request, of a judged URL, without redirects: at most `most` bytes and `seconds`. Errors become reasons."""
+    async def get(self, url: str, most: int, seconds: float, *, robots: bool = False) -> Fetched:
+        """One request, of a judged URL, without redirects: at most `most` bytes and `seconds`. Errors become reasons.
+
+        robots: what is wanted is no image but rules: any 2xx has them, and no wish of the owner keeps them from being read.
+        """
+        facts = Fetched(final_url=url)
         try:
-            async with asyncio.timeout(seconds):
-                return await self._get(url, most)
+            async with asyncio.timeout(seconds), self.session.get(_target(url), allow_redirects=False) as response:
+                facts = _facts(url, response, () if robots else self.policy.opt_outs)
+                if facts.reason == "http_error" and robots and response.status < 300:
+                    facts = replace(facts, reason=None)
+                if facts.reason:
+                    response.close()
+                    return facts
+                return replace(facts, data=await read_body(response, most))
         except Refused as refusal:
-            return Fetched(reason=refusal.reason, detail=refusal.detail)
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, zlib.error, AssertionError) as error:
-            return Fetched(reason=error_class(error), detail=f"{type(error).__name__}: {error}"[:200])
-
-    async def _get(self, url: str, most: int) -> Fetched:
-        target = yarl.URL(url, encoded=True)
-        if (target.host or "").rstrip(".") != host_of(url):
-            raise Refused("bad_url", "its host can be read in two ways")
-        async with self.session.get(target, allow_redirects=False) as response:
-            facts = Fetched(
-                status=response.status,
-                content_type=response.headers.get("Content-Type"),
-                final_url=url,
-                opt_out=opt_out(response.headers.items(), self.policy.opt_outs),
-                retry_after=_seconds(response.headers.get("Retry-After")),
-            )
-            if response.status in REDIRECTS:
-                response.close()
-                return replace(facts, reason="redirect", detail=response.headers.get("Location"))
-            if response.status != 200:
-                response.close()
-                return replace(facts, reason=status_class(response.status), detail=f"HTTP {response.status}")
-            if facts.opt_out:
-                response.close()
-                return replace(facts, reason="opt_out", detail=facts.opt_out)
-            return replace(facts, data=await _body(response, most))
+            return replace(facts, reason=refusal.reason, detail=refusal.detail)
+        except Exception as error:  # of the network, the protocol, or a library at odds with what a server sent
+            return replace(facts, reason=error_class(error), detail=f"{type(error).__name__}: {error}"[:200])
 
 
-Permit = Callable[[str], Awaitable[None]]
+def _target(url: str) -> yarl.URL:
+    target = yarl.URL(url, encoded=True)
+    if (target.host or "").rstrip(".") != host_of(url):
+        raise Refused("bad_url", "its host can be read in two ways")
+    return target
 
 
-async def fetch(fetcher: Fetcher, url: str, permit: Permit, slots: asyncio.Semaphore) -> Fetched:
-    """A URL to its end, over its redirects, while one of `slots` is free.
+def _facts(url: str, response: aiohttp.ClientResponse, refusals: tuple[str, ...]) -> Fetched:
+    """What a response's head says; without a reason where its body may be an image."""
+    facts = Fetched(
+        status=response.status,
+        content_type=response.headers.get("Content-Type"),
+        final_url=url,
+        opt_out=opt_out(response.headers.items(), refusals),
+        retry_after=_seconds(response.headers.get("Retry-After")),
+    )
+    if response.status in REDIRECTS:
+        return replace(facts, reason="redirect", detail=response.headers.get("Location"))
+    if response.status != 200:
+        return replace(facts, reason=status_class(response.status), detail=f"HTTP {response.status}")
+    return replace(facts, reason="opt_out", detail=facts.opt_out) if facts.opt_out else facts
 
-    permit(url): waits for the host's turn, or raises Refused. Waiting for turns and slots takes none of the deadline.
-    """
+
+Turn = Callable[[str], Awaitable[asyncio.Semaphore]]
+"""Waits until a URL may be asked, and gives what has to be released afterwards. Raises Refused where it may not."""
+
+
+async def fetch(fetcher: Fetcher, url: str, turn: Turn) -> Fetched:
+    """A URL to its end, over its redirects. Waiting for turns takes none of the deadline."""
     policy, left, seen = fetcher.policy, fetcher.policy.deadline, {url}
     loop = asyncio.get_running_loop()
     found = Fetched()
     for hop in range(policy.max_redirects + 1):
         try:
-            await permit(url)
+            held = await turn(url)
         except Refused as refusal:
             return Fetched(reason=refusal.reason, detail=refusal.detail, final_url=url, redirects=hop)
-        async with slots:
-            began = loop.time()
-            found = replace(await fetcher.get(url, policy.max_bytes, left), redirects=hop)
-            left -= loop.time() - began
+        began = loop.time()
+        try:
+            found = await fetcher.get(url, policy.max_bytes, left)
+        finally:
+            held.release()
+        left -= loop.time() - began
+        found = replace(found, redirects=hop) if hop else found
         if found.reason != "redirect":
-            return found if found.data is None else sniffed(found, policy.max_pixels)
+            return found if found.data is None else sniffed(found, found.data, policy.max_pixels)
         try:
             url = normalise(found.detail or "", url)
         except Refused as refusal:
@@ -154,7 +161,7 @@ async def fetch(fetcher: Fetcher, url: str, permit: Permit, slots: asyncio.Semap
     return replace(found, reason="too_many_redirects", detail=f"more than {policy.max_redirects}")
 
 
-async def robots_of(fetcher: Fetcher, origin: str) -> tuple[int, bytes]:
+async def robots_of(fetcher: Fetcher, origin: str, turn: Turn) -> tuple[int, bytes]:
     """Status and body of a host's robots.txt, five redirects followed (RFC 9309); status 0: it cannot be had."""
     url = f"{origin}/robots.txt"
     for _ in range(6):
@@ -162,64 +169,34 @@ async def robots_of(fetcher: Fetcher, origin: str) -> tuple[int, bytes]:
             fetcher.judge(url)
         except Refused:
             return 0, b""
-        found = await fetcher.get(url, MAX_ROBOTS, fetcher.policy.deadline)
+        held = await turn(url)
+        try:
+            found = await fetcher.get(url, MAX_ROBOTS, fetcher.policy.deadline, robots=True)
+        finally:
+            held.release()
         if found.reason == "too_many_bytes":
             return 200, b"User-agent: *\nDisallow: /"  # who sends half a megabyte of rules is taken to mean no
+        if found.data is not None:
+            return 200, found.data
         if found.reason != "redirect":
-            return (200, found.data) if found.data is not None else (found.status or 0, b"")
+            return (found.status or 0) if found.reason == status_class(found.status or 0) else 0, b""
         try:
-            url = normalise(urljoin(url, found.detail or ""))
+            url = normalise(found.detail or "", url)
         except Refused:
             return 0, b""
     return 0, b""
 
 
-def sniffed(found: Fetched, max_pixels: int) -> Fetched:
+def sniffed(found: Fetched, data: bytes, max_pixels: int) -> Fetched:
     """`found` if its bytes begin as an image of a sane size, else its reason."""
-    data = found.data or b""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                pixels, kind = image.width * image.height, str(image.format)
-    except Image.DecompressionBombError as error:
-        return replace(found, data=None, reason="too_many_pixels", detail=str(error))
-    except Exception as error:  # whatever a decoder raises on hostile bytes
-        why = "empty_body" if not data else "not_an_image"
-        return replace(found, data=None, reason=why, detail=f"{found.content_type}: {type(error).__name__}")
-    if pixels > max_pixels:
-        return replace(found, data=None, reason="too_many_pixels", detail=f"{pixels} pixels")
+        kind, pixels = image_kind(data)
+        if pixels > max_pixels:
+            raise Refused("too_many_pixels", f"{pixels} pixels")
+    except Refused as refusal:
+        detail = f"{found.content_type}: {refusal.detail}" if refusal.reason == "not_an_image" else refusal.detail
+        return replace(found, data=None, reason=refusal.reason, detail=detail)
     return replace(found, format=kind)
-
-
-async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The body, decompressed; Refused too_many_bytes as soon as either form passes `most`."""
-    if (response.content_length or 0) > most:
-        response.close()
-        raise Refused("too_many_bytes", f"{response.content_length} announced")
-    unpack = _unpacker(response.headers)
-    parts, size, raw = list[bytes](), 0, 0
-    async for chunk in response.content.iter_chunked(CHUNK):
-        raw += len(chunk)
-        plain = unpack.decompress(chunk, most + 1 - size) if unpack else chunk
-        size += len(plain)
-        parts.append(plain)
-        if max(size, raw) > most:
-            response.close()
-            raise Refused("too_many_bytes", f"more than {most}")
-    if unpack and not unpack.eof:
-        raise Refused("incomplete_body", "compressed data ends early")
-    return b"".join(parts)
-
-
-def _unpacker(headers: Mapping[str, str]) -> Any:
-    """gzip and deflate are undone though they were not asked for; anything else is refused."""
-    encoding = headers.get("Content-Encoding", "").strip().lower()
-    if encoding in ("", "identity"):
-        return None
-    if encoding in ("gzip", "x-gzip", "deflate"):
-        return zlib.decompressobj(zlib.MAX_WBITS | 32)
-    raise Refused("content_encoding", encoding[:40])
 
 
 def _is_address(host: str) -> bool:
@@ -236,14 +213,13 @@ def _seconds(value: str | None) -> float | None:
     """A Retry-After header: seconds, or a date."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if re.fullmatch(r"\s*[0-9]+\s*", value):
         return float(value)
     try:
         when = parsedate_to_datetime(value)
-    except (TypeError, ValueError):
+        return max(0.0, (when - datetime.datetime.now(when.tzinfo)).total_seconds())
+    except (TypeError, ValueError, OverflowError):
         return None
-    now = datetime.datetime.now(when.tzinfo)
-    return max(0.0, (when - now).total_seconds())
 
 
 def status_class(status: int) -> str:

@@ -52,13 +52,13 @@ def load(paths: Sequence[str]) -> HostList:
     """The entries of all files and folders together. Raises ValueError for a path or pattern that cannot be used."""
     entries, patterns = set[int](), list[str]()
     prefixes = False
-    for line in _lines(paths):
-        if len(line) > 2 and line.startswith("/") and line.endswith("/"):
-            patterns.append(_checked(line[1:-1]))
+    for line, is_pattern in _lines(paths):
+        if is_pattern:
+            patterns.append(_checked(line))
             continue
-        entry = _entry(line)
-        prefixes = prefixes or "/" in entry
-        entries.add(int(_hash(entry)))
+        for entry in _entries(line):
+            prefixes = prefixes or "/" in entry
+            entries.add(int(_hash(entry)))
     pattern = re.compile("|".join(f"(?:{p})" for p in patterns)) if patterns else None
     return HostList(np.array(sorted(entries), np.uint64), pattern, prefixes)
 
@@ -71,31 +71,45 @@ def judge(url: str, block: HostList, allow: HostList) -> None:
         raise Refused("blocked_host", host_of(url))
 
 
-def _lines(paths: Sequence[str]) -> Iterator[str]:
+def _lines(paths: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Every line that says something, and whether it is a pattern: as /.../, or as any line of a file `expressions`."""
     for path in paths:
         try:
-            for file in _files(path):
+            for name, file in _files(path):
                 with file as lines:
-                    yield from (text for line in lines if (text := line.decode("utf-8", "replace").partition("#")[0].strip()))
+                    for line in lines:
+                        text = line.decode("utf-8", "replace").strip()
+                        if len(text) > 2 and text.startswith("/") and text.endswith("/"):
+                            yield text[1:-1], True
+                        elif name == "expressions" and text and not text.startswith("#"):
+                            yield text, True
+                        elif text := text.partition("#")[0].strip():
+                            yield text, False
         except OSError as error:
             raise ValueError(f"cannot read the host list {path}: {error.strerror or error}") from error
 
 
-def _files(path: str) -> Iterable[Any]:
+def _files(path: str) -> Iterable[tuple[str, Any]]:
+    """Names and contents; a file that is named by itself is a plain list whatever its name."""
     fs, inner = filesystem(path)
     if not fs.isdir(inner):
-        return [fs.open(inner, "rb")]
-    found = [f"{inner.rstrip('/')}/{name}" for name in _NAMES]
-    return [fs.open(one, "rb") for one in found if fs.exists(one)]
+        return [("", fs.open(inner, "rb"))]
+    found = [(name, f"{inner.rstrip('/')}/{name}") for name in _NAMES]
+    return [(name, fs.open(one, "rb")) for name, one in found if fs.exists(one)]
 
 
-def _entry(line: str) -> str:
-    """A host or prefix, lower case, without scheme, `||`, `*.` and final slash or `^`."""
+def _entries(line: str) -> list[str]:
+    """What a line names: one host or prefix, or behind a sink's address as many hosts as there are."""
     words = line.split()
-    text = words[1] if len(words) > 1 and words[0] in _SINKS else words[0]
-    text = text.partition("://")[2] or text
+    return [_entry(word) for word in (words[1:] if len(words) > 1 and words[0] in _SINKS else words[:1])]
+
+
+def _entry(word: str) -> str:
+    """A host or prefix, lower case, without scheme, port, `||`, `*.` and final slash or `^`."""
+    text = word.partition("://")[2] or word
     text = text.removeprefix("||").removesuffix("^").removeprefix("*.")
     host, slash, path = text.lstrip(".").partition("/")
+    host = re.sub(r":[0-9]*$", "", host) if host.count(":") == 1 else host
     host = host.lower().rstrip(".") if host.isascii() else _punycode(host)
     return f"{host}/{path}".rstrip("/") if slash else host
 

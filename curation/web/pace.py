@@ -1,7 +1,8 @@
 """Per-host turns that hold for every crawler of a machine: one file of time slots, mapped into each of them.
 
-A host's slot says when it may next be asked (seconds since the epoch). Reserving a turn is a locked read and write of
-eight bytes. Two hosts may share a slot; then they share a turn, which is slower and never ruder.
+A host's slot says when it may next be asked (seconds since the epoch). Taking a turn is a locked read and write of eight
+bytes, done at the moment of asking: a crawler that comes late moves the next turn back instead of meeting it. Two hosts
+may share a slot; then they share a turn, which is slower and never ruder.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ class HostClock:
 
     def __init__(self, path: str) -> None:
         self.file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        os.ftruncate(self.file, SLOTS * 8)
+        os.posix_fallocate(self.file, 0, SLOTS * 8)  # a hole that finds no room on the disk later would end the process
         self.slots = mmap.mmap(self.file, SLOTS * 8)
 
-    def reserve(self, host: str, delay: float) -> float:
-        """The time of the next free turn at `host`; the one after it comes `delay` seconds later."""
-        return self._move(host, lambda free, now: (max(free, now), max(free, now) + delay))
+    def take(self, host: str, delay: float) -> bool:
+        """Whether this is a turn at `host`: it is taken then, and the next one comes `delay` seconds from now."""
+        return self._move(host, lambda free, now: (0.0, free) if free > now else (1.0, now + delay)) > 0
 
     def hold(self, host: str, until: float) -> None:
         """No further turn before `until`."""

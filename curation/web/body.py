@@ -1,0 +1,86 @@
+"""A response's body: read within bounds, unpacked within bounds, and looked at: does it begin as an image?"""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zlib
+from collections.abc import Mapping
+
+import aiohttp
+from PIL import Image
+
+from curation.decode import FORMATS
+from curation.web.urls import Refused
+
+CHUNK = 1 << 16
+READS = 10_000  # pieces that an image's header may be read in; more are made to cost time
+SMALL = 1 << 16  # bytes that cost little however they are cut
+
+
+async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body, decompressed; Refused too_many_bytes as soon as either form passes `most`.
+
+    It is unpacked at its end only: until then a response takes no more memory than it has sent.
+    """
+    if (response.content_length or 0) > most:
+        response.close()
+        raise Refused("too_many_bytes", f"{response.content_length} announced")
+    packed = _packed(response.headers)
+    parts, size = list[bytes](), 0
+    async for chunk in response.content.iter_chunked(CHUNK):
+        size += len(chunk)
+        parts.append(chunk)
+        if size > most:
+            response.close()
+            raise Refused("too_many_bytes", f"more than {most}")
+    return _unpacked(parts, most) if packed else b"".join(parts)
+
+
+def _packed(headers: Mapping[str, str]) -> bool:
+    """Whether the body is gzip or deflate, which are undone though they were not asked for; anything else is refused."""
+    encoding = headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return False
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        return True
+    raise Refused("content_encoding", encoding[:40])
+
+
+def _unpacked(parts: list[bytes], most: int) -> bytes:
+    unpack, plain, size = zlib.decompressobj(zlib.MAX_WBITS | 32), list[bytes](), 0
+    for part in parts:
+        plain.append(unpack.decompress(part, most + 1 - size))
+        size += len(plain[-1])
+        if size > most:
+            raise Refused("too_many_bytes", f"more than {most}")
+    if not unpack.eof:
+        raise Refused("incomplete_body", "compressed data ends early")
+    return b"".join(plain)
+
+
+class _Pieces(io.BytesIO):
+    """Bytes that can be read only so often: decoders go through markers and chunks one by one, in Python."""
+
+    left = READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"its header has more than {READS:,} pieces")
+        return super().read(size)
+
+
+def image_kind(data: bytes) -> tuple[str, int]:
+    """The format and the pixels of what begins as an image. Raises Refused: empty_body, not_an_image, too_many_pixels."""
+    if not data:
+        raise Refused("empty_body")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(_Pieces(data) if len(data) > SMALL else io.BytesIO(data), formats=FORMATS) as image:
+                return str(image.format), image.width * image.height
+    except Image.DecompressionBombError as error:
+        raise Refused("too_many_pixels", str(error)) from error
+    except Exception as error:  # whatever a decoder raises on hostile bytes
+        raise Refused("not_an_image", type(error).__name__) from error
