@@ -142,12 +142,13 @@ def test_reopened_rows_are_done_again(place: Place, whole: bool) -> None:
     assert reopen(place, "x", table, frozenset({"not_found_either"})) == 0
 
 
-def hold(place: Place, seconds: float) -> None:
+def hold(place: Place, seconds: float, whole: bool = True) -> None:
     with Journal(place, "x") as journal:
         add(journal.open(), 0)
         time.sleep(seconds)
-        journal.finish()
-        journal.forget()
+        if whole:
+            journal.finish()
+            journal.forget()
 
 
 def test_a_second_writer_waits(place: Place) -> None:
@@ -161,6 +162,39 @@ def test_a_second_writer_waits(place: Place) -> None:
         assert names(place) == ["0.jpg", "0.json"]  # nothing is touched before it is opened
         assert journal.tar is None
     first.join()
+
+
+def test_rows_of_another_input_are_not_reopened(place: Place) -> None:
+    assert reopen(place, "y", None, frozenset({"timeout"})) == 0  # a part that was never begun
+    assert not place.rows.parent.exists()
+    with Journal(place, "x") as journal:
+        add(journal.open(), 0)
+        add(journal, 1, "timeout")
+    assert reopen(place, "y", None, frozenset({"timeout"})) == 0
+    with Journal(place, "y") as journal:
+        assert journal.open().done == set()
+
+
+def test_reopening_waits_for_a_writer_that_outlived_its_run(place: Place) -> None:
+    with Journal(place, "x") as journal:
+        add(journal.open(), 1, "timeout")
+    first = multiprocessing.get_context("fork").Process(target=hold, args=(place, 0.6, False))
+    first.start()
+    time.sleep(0.2)
+    assert reopen(place, "x", None, frozenset({"timeout"})) == 1
+    first.join()
+    with Journal(place, "x") as journal:
+        assert journal.open().done == {0}  # what the writer added meanwhile is kept
+
+
+def test_nothing_to_reopen_leaves_nothing_behind(place: Place) -> None:
+    with Journal(place, "x") as journal:
+        add(journal.open(), 0)
+        table = journal.table(records.FETCHED)
+        journal.finish()
+        journal.forget()
+    assert reopen(place, "x", table, frozenset({"timeout"})) == 0
+    assert not place.rows.exists()
 
 
 def test_object_stores_are_refused() -> None:
