@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import tomllib
 from typing import Any
@@ -50,7 +51,13 @@ def crawl(
     return summarise_crawl(out)
 
 
+NEEDED = ("aiohttp", "can_ada", "fastwarc", "protego", "selectolax")  # the extra `crawl`
+
+
 def _checked(recipe: Recipe) -> Recipe:
+    lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if lacking:
+        raise RecipeError(f"a crawl needs {', '.join(lacking)}: pip install 'curate[crawl]'")
     if not recipe.pool.sources:
         raise RecipeError("nothing to crawl: name URL lists, WARC or WAT files")
     if not recipe.crawl.contact:

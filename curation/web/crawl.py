@@ -78,7 +78,7 @@ class Crawler:
             item.attempts += 1
             found = await fetch(self.fetcher, item.url, self._permit)
             self._learn(found)
-            if found.reason == "rate_limited" and self._try_later(item, found):
+            if self._try_later(item, found):
                 queue.appendleft(item)
                 continue
             fields, members = as_row(item, found, self._verdict(found.final_url or item.url), began)
@@ -138,10 +138,13 @@ class Crawler:
             self.failures.pop(host, None)
 
     def _try_later(self, item: Item, found: Fetched) -> bool:
-        """Hold the host as long as it asks (or twice as long each time, with jitter), if that is bearable."""
-        wait = found.retry_after if found.retry_after is not None else 2.0**item.attempts * (0.5 + random.random())
-        if found.status is None or item.attempts > self.policy.retries:
+        """Whether to ask again: once after a lost connection, which may have been an idle one that its host gave up; or
+        when a busy host wants it. That one is held as long as it asks, or twice as long each time, if that is bearable."""
+        if found.reason == "connection_lost" and found.status is None:
+            return item.attempts <= min(1, self.policy.retries)
+        if found.reason != "rate_limited" or found.status is None or item.attempts > self.policy.retries:
             return False
+        wait = found.retry_after if found.retry_after is not None else 2.0**item.attempts * (0.5 + random.random())
         self.clock.hold(host_of(found.final_url or item.url), time.time() + min(wait, FAR))
         return wait <= self.policy.max_wait
 

@@ -105,7 +105,7 @@ class Fetcher:
 
 def _target(url: str) -> yarl.URL:
     target = yarl.URL(url, encoded=True)
-    if (target.host or "").rstrip(".") != host_of(url):
+    if (target.raw_host or "").rstrip(".") != host_of(url):
         raise Refused("bad_url", "its host can be read in two ways")
     return target
 
@@ -120,7 +120,7 @@ def _facts(url: str, response: aiohttp.ClientResponse, refusals: tuple[str, ...]
         retry_after=_seconds(response.headers.get("Retry-After")),
     )
     if response.status in REDIRECTS:
-        return replace(facts, reason="redirect", detail=response.headers.get("Location"))
+        return replace(facts, reason="redirect", detail=_escaped(response.headers.get("Location", "")))
     if response.status != 200:
         return replace(facts, reason=status_class(response.status), detail=f"HTTP {response.status}")
     return replace(facts, reason="opt_out", detail=facts.opt_out) if facts.opt_out else facts
@@ -207,6 +207,11 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _escaped(location: str) -> str:
+    """A Location whose bytes are no UTF-8, which aiohttp gives as half surrogates, with these bytes as %XX."""
+    return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", location)
 
 
 def _seconds(value: str | None) -> float | None:

@@ -30,8 +30,8 @@ def normalise(url: str, base: str | None = None) -> str:
         raise Refused("bad_url", "empty, too long, or with control characters")
     try:
         parsed = can_ada.parse(urljoin(base, text) if base else text)
-    except ValueError as error:
-        raise Refused("bad_url", str(error)) from error
+    except (ValueError, TypeError) as error:  # TypeError: half a surrogate pair
+        raise Refused("bad_url", str(error).splitlines()[0]) from error
     if parsed.protocol not in ("http:", "https:"):
         raise Refused("blocked_scheme", str(parsed.protocol)[:40])
     if parsed.username or parsed.password or "@" in parsed.host:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -19,6 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
+from pipelines.config import Recipe, RecipeError
+from pipelines.crawl import crawl as fetch
+from pipelines.progress import Progress
 from pipelines.queries import query, run_checks
 from tests.curation.web.hostile import Server, response
 from tests.pipelines import tiny
@@ -123,6 +127,13 @@ def test_what_a_user_can_get_wrong(server: Server, tmp_path: Path) -> None:
     assert crawl(listed, "--out", out).returncode == 0
     (tmp_path / "more.txt").write_text(server.url("/1.jpg") + "\n")
     assert "a crawl of other lists" in crawl(tmp_path / "more.txt", "--out", out).stderr
+
+
+def test_a_missing_extra_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "protego" else found(name))
+    with pytest.raises(RecipeError, match=r"a crawl needs protego: pip install 'curate\[crawl\]'"):
+        fetch(Recipe(), str(tmp_path), progress=Progress(quiet=True))
 
 
 def test_mostly_failing_crawls_raise_an_alarm(server: Server, tmp_path: Path) -> None:

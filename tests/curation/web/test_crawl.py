@@ -14,6 +14,7 @@ import pytest
 
 from curation.web.consent import LEAST, MAX_ROBOTS, KnownRobots, Robots, opt_out, parse_robots
 from curation.web.fetch import _seconds
+from curation.web.urls import Refused, host_of, normalise
 from tests.curation.web import hostile
 from tests.curation.web.hostile import Server, response
 from tests.curation.web.test_hostile_servers import POLICY, crawl, redirect
@@ -174,6 +175,52 @@ def test_packed_bodies_take_what_they_weigh_until_they_are_whole(tmp_path: Path)
         rows = crawl([server.url(f"/{n}") for n in range(40)], tmp_path, policy)
         assert {row["drop_reason"] for row in rows} == {"timeout"}
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB
+
+
+@pytest.mark.parametrize(("retries", "asked"), [(0, 1), (2, 2)])
+def test_a_lost_connection_is_tried_once_more(tmp_path: Path, retries: int, asked: int) -> None:
+    calls = list[float]()
+
+    async def once(path: str, writer: asyncio.StreamWriter) -> None:
+        await (hostile.hang_up if not calls else noting(calls))(path, writer)
+        calls.append(0.0)
+
+    with Server({"/0": once, "/1": hostile.hang_up}) as server:
+        rows = crawl([server.url("/0"), server.url("/1")], tmp_path, replace(POLICY, robots="ignore", retries=retries))
+        assert [row["drop_reason"] for row in rows] == [None if retries else "connection_lost", "connection_lost"]
+        assert [row["attempts"] for row in rows] == [asked, asked]
+
+
+@pytest.mark.parametrize("host", ["bücher.example", "faß.example", "xn--a-.example", "例え.example", "with_underscore.example"])
+def test_international_hosts_are_asked(tmp_path: Path, host: str) -> None:
+    with Server({}) as server:
+        try:
+            url = normalise(f"http://{host}:{server.port}/a.jpg")
+        except Refused:
+            assert host == "xn--a-.example"
+            return
+        (row,) = crawl([url], tmp_path, POLICY, hostile.resolver("127.0.0.1"))
+        assert row["drop_reason"] is None
+        assert f"host: {host_of(url)}:" in server.headers[-1].lower()
+
+
+@pytest.mark.parametrize(
+    ("location", "asked"),
+    [("/caf\xe9.jpg".encode("latin-1"), "/caf%E9.jpg"), ("/café.jpg".encode(), "/caf%C3%A9.jpg"), (b"/a b", "/a%20b"),
+     (b"/\xed\xa0\x80", "/%ED%A0%80")],
+)  # fmt: skip
+def test_redirects_in_any_encoding_are_followed(tmp_path: Path, location: bytes, asked: str) -> None:
+    reply = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n"
+    with Server({"/0": reply}) as server:
+        rows = crawl([server.url("/0"), server.url("/1")], tmp_path, replace(POLICY, robots="ignore", per_host=1))
+        assert [row["drop_reason"] for row in rows] == [None, None]
+        assert server.asked == ["/0", asked, "/1"]
+
+
+@pytest.mark.parametrize("url", ["http://a.example/\ud800", "http://\udce9.example/", "\ud800"])
+def test_half_surrogates_are_no_urls(url: str) -> None:
+    with pytest.raises(Refused, match="bad_url"):
+        normalise(url, "http://a.example/")
 
 
 @pytest.mark.parametrize(
