@@ -32,7 +32,7 @@ class CrawlPolicy:
     max_wait: float = 300.0
     """Longest Crawl-delay or Retry-After that is waited for, seconds; URLs of a host that asks for more are refused."""
     retries: int = 2
-    """Further attempts after 429 or 503."""
+    """Further attempts after 429 or 503; after a lost connection there is one, unless this is 0."""
     host_failures: int = 20
     """Failures to connect in a row after which a host counts as down."""
     max_bytes: int = 64 * 2**20

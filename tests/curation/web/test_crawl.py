@@ -177,18 +177,20 @@ def test_packed_bodies_take_what_they_weigh_until_they_are_whole(tmp_path: Path)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB
 
 
-@pytest.mark.parametrize(("retries", "asked"), [(0, 1), (2, 2)])
-def test_a_lost_connection_is_tried_once_more(tmp_path: Path, retries: int, asked: int) -> None:
+@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (2, 2)])
+def test_a_lost_connection_is_tried_once_more(tmp_path: Path, retries: int, attempts: int) -> None:
+    """aiohttp by itself asks twice: a host that keeps connections open may close one just when it is used again."""
     calls = list[float]()
 
-    async def once(path: str, writer: asyncio.StreamWriter) -> None:
-        await (hostile.hang_up if not calls else noting(calls))(path, writer)
+    async def third(path: str, writer: asyncio.StreamWriter) -> None:
         calls.append(0.0)
+        await (noting([]) if len(calls) > 2 else hostile.hang_up)(path, writer)
 
-    with Server({"/0": once, "/1": hostile.hang_up}) as server:
+    with Server({"/0": third, "/1": hostile.hang_up}) as server:
         rows = crawl([server.url("/0"), server.url("/1")], tmp_path, replace(POLICY, robots="ignore", retries=retries))
         assert [row["drop_reason"] for row in rows] == [None if retries else "connection_lost", "connection_lost"]
-        assert [row["attempts"] for row in rows] == [asked, asked]
+        assert [row["attempts"] for row in rows] == [attempts, attempts]
+        assert server.asked.count("/1") == 2 * attempts
 
 
 @pytest.mark.parametrize("host", ["bücher.example", "faß.example", "xn--a-.example", "例え.example", "with_underscore.example"])
