@@ -14,7 +14,7 @@ from curation.decode import FORMATS
 from curation.web.urls import Refused
 
 CHUNK = 1 << 16
-READS = 10_000  # pieces that an image's header may be read in; more are made to cost time
+READS, HEADER = 10_000, 8 << 20  # pieces and bytes that an image's header may have; more are made to cost time
 SMALL = 1 << 16  # bytes that cost little however they are cut
 
 
@@ -60,14 +60,15 @@ def _unpacked(parts: list[bytes], most: int) -> bytes:
 
 
 class _Pieces(io.BytesIO):
-    """Bytes that can be read only so often: decoders go through markers and chunks one by one, in Python."""
+    """Bytes that can be read only so often: decoders go through markers and chunks one by one, and join them, in Python."""
 
-    left = READS
+    pieces, size = 0, 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self.left -= 1
-        if self.left < 0:
-            raise ValueError(f"its header has more than {READS:,} pieces")
+        self.pieces += 1
+        self.size += max(0, size or 0)  # a decoder that reads all at once does not do it piece by piece
+        if self.pieces > READS or self.size > HEADER:
+            raise ValueError(f"its header has more than {READS:,} pieces, or {HEADER >> 20} MiB")
         return super().read(size)
 
 

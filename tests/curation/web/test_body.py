@@ -39,6 +39,9 @@ SLOW_HEADERS = {
     "gif of empty comments": b"GIF89a\x09\0\x09\0\0\0\0" + b"!\xfe\x01a\0" * 3_000_000,
     "gif of one long comment": b"GIF89a\x09\0\x09\0\0\0\0!\xfe" + b"\x01a" * 8_000_000,
     "jpeg 2000 of empty boxes": b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x08free" * 2_000_000,
+    "jpeg of much metadata": b"\xff\xd8" + (b"\xff\xe1\xff\xffExif\0\0" + bytes(65527)) * 900,
+    "jpeg of many settings": b"\xff\xd8"
+    + (b"\xff\xed\xff\xffPhotoshop 3.0\0" + b"8BIM\0\0\0\0\0\0\0\0" * 5459 + b"a" * 11) * 900,
     "ppm of white space": b"P6\n" + b" " * 16_000_000,
 }
 
