@@ -72,6 +72,8 @@ def nginx(root: Path) -> Iterator[Path]:
     (root / "tmp").chmod(0o777)
     server = subprocess.Popen([shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(root / "nginx.conf"), "-p", str(root)])
     time.sleep(1)
+    if server.poll() is not None:
+        raise RuntimeError(f"nginx did not start; does another one listen on port {PORT}?")
     try:
         yield root / "access.log"
     finally:
