@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import warnings
 import zlib
@@ -15,10 +16,19 @@ from curation.web.urls import Refused
 
 CHUNK = 1 << 16
 READS, HEADER = 10_000, 8 << 20  # pieces and bytes that an image's header may have; more are made to cost time
+ROOM, LANES = 1 << 30, 4  # bytes of unfinished bodies that a crawler holds, and how many are read on beyond that
 SMALL = 1 << 16  # bytes that cost little however they are cut
 
 
-async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
+class Held:
+    """The bytes of all bodies that are being read; above `room` only `LANES` of them read on, the others wait for theirs."""
+
+    def __init__(self, room: int = ROOM) -> None:
+        self.room, self.size = room, 0
+        self.lanes = asyncio.Semaphore(LANES)
+
+
+async def read_body(response: aiohttp.ClientResponse, most: int, held: Held) -> bytes:
     """The body, decompressed; Refused too_many_bytes as soon as either form passes `most`.
 
     It is unpacked at its end only: until then a response takes no more memory than it has sent.
@@ -27,13 +37,21 @@ async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
         response.close()
         raise Refused("too_many_bytes", f"{response.content_length} announced")
     packed = _packed(response.headers)
-    parts, size = list[bytes](), 0
-    async for chunk in response.content.iter_chunked(CHUNK):
-        size += len(chunk)
-        parts.append(chunk)
-        if size > most:
-            response.close()
-            raise Refused("too_many_bytes", f"more than {most}")
+    parts, size, in_lane = list[bytes](), 0, False
+    try:
+        async for chunk in response.content.iter_chunked(CHUNK):
+            parts.append(chunk)
+            size += len(chunk)
+            held.size += len(chunk)
+            if size > most:
+                response.close()
+                raise Refused("too_many_bytes", f"more than {most}")
+            if held.size > held.room and not in_lane:
+                in_lane = await held.lanes.acquire()
+    finally:
+        held.size -= size
+        if in_lane:
+            held.lanes.release()
     return _unpacked(parts, most) if packed else b"".join(parts)
 
 

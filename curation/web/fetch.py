@@ -18,7 +18,7 @@ import yarl
 
 from curation.web import hosts
 from curation.web.address import AddressRefused, refused, socket_factory
-from curation.web.body import image_kind, read_body
+from curation.web.body import Held, image_kind, read_body
 from curation.web.consent import MAX_ROBOTS, opt_out
 from curation.web.policy import CrawlPolicy
 from curation.web.urls import Refused, host_of, normalise
@@ -52,6 +52,7 @@ class Fetcher:
         self.block, self.allow = hosts.load(policy.block), hosts.load(policy.allow)
 
     async def __aenter__(self) -> Fetcher:
+        self.held = Held()
         connector = aiohttp.TCPConnector(
             limit=self.policy.concurrency,
             resolver=self.resolver,
@@ -96,7 +97,7 @@ class Fetcher:
                 if facts.reason:
                     response.close()
                     return facts
-                return replace(facts, data=await read_body(response, most))
+                return replace(facts, data=await read_body(response, most, self.held))
         except Refused as refusal:
             return replace(facts, reason=refusal.reason, detail=refusal.detail)
         except Exception as error:  # of the network, the protocol, or a library at odds with what a server sent

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from curation.web.body import Held
 from curation.web.consent import LEAST, MAX_ROBOTS, KnownRobots, Robots, opt_out, parse_robots
 from curation.web.fetch import _seconds
 from curation.web.urls import Refused, host_of, normalise
@@ -223,6 +224,28 @@ def test_redirects_in_any_encoding_are_followed(tmp_path: Path, location: bytes,
 def test_half_surrogates_are_no_urls(url: str) -> None:
     with pytest.raises(Refused, match="bad_url"):
         normalise(url, "http://a.example/")
+
+
+def test_many_large_bodies_at_once_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty pictures of 6 MB, all begun at once, where there is room for 24 MB: every one comes, a few at a time."""
+    picture = hostile.jpeg() + bytes(6 << 20)
+    most = 0
+
+    class Noted(Held):
+        def __init__(self) -> None:
+            super().__init__(room=24 << 20)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            nonlocal most
+            most = max(most, value) if name == "size" and isinstance(value, int) else most
+            super().__setattr__(name, value)
+
+    monkeypatch.setattr("curation.web.fetch.Held", Noted)
+    with Server({f"/{n}": response(picture) for n in range(40)}) as server:
+        policy = replace(POLICY, robots="ignore", per_host=40, max_bytes=64 << 20, deadline=30)
+        rows = crawl([server.url(f"/{n}") for n in range(40)], tmp_path, policy)
+    assert {row["drop_reason"] for row in rows} == {None}
+    assert 24 << 20 < most < (24 + 4 * 6 + 8) << 20
 
 
 @pytest.mark.parametrize(
