@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +112,7 @@ def _entry(word: str) -> str:
     host, slash, path = text.lstrip(".").partition("/")
     host = re.sub(r":[0-9]*$", "", host) if host.count(":") == 1 else host
     host = host.lower().rstrip(".") if host.isascii() else _punycode(host)
-    return f"{host}/{path}".rstrip("/") if slash else host
+    return f"{host}/{unquote(path)}".rstrip("/") if slash else host
 
 
 def _punycode(host: str) -> str:
@@ -123,8 +124,8 @@ def _punycode(host: str) -> str:
 
 
 def _prefixes(host: str, url: str) -> Iterator[str]:
-    """host/a, host/a/b, ... of a URL, its query included last."""
-    rest = url.partition("://")[2].partition("/")[2]
+    """host/a, host/a/b, ... of a URL, its query included last; %61 is an a."""
+    rest = unquote(url.partition("://")[2].partition("/")[2])
     steps = rest.partition("?")[0].strip("/").split("/")
     for parent in (host, host.removeprefix("www.")):
         yield from (f"{parent}/{'/'.join(steps[: n + 1])}" for n in range(len(steps)))

@@ -102,7 +102,8 @@ def listed(tmp_path: Path) -> hosts.HostList:
 @pytest.mark.parametrize(
     "url",
     ["http://bad.example/", "http://deep.in.bad.example/x", "http://bad.example./", "http://bad.example:81/",
-     "http://xn--bcher-kva.example/", "http://shared.example/~bad", "http://shared.example/~bad/x.jpg",
+     "http://xn--bcher-kva.example/", "http://shared.example/~bad", "http://shared.example/%7e%62ad",
+     "http://shared.example/~bad/x.jpg",
      "http://www.shared.example/~bad/x.jpg", "http://sink.example/", "http://a.wild.example/", "http://x.example/123456789",
      "http://x.example/rude7", "http://one.example/", "http://two.example/", "http://ported.example/x"],
 )  # fmt: skip
