@@ -69,6 +69,8 @@ class Fetcher:
             max_field_size=self.policy.max_header_bytes,
             trust_env=False,  # behind a proxy the address that is connected to could not be checked
         )
+        # aiohttp asks again at once where a connection is lost, which a host that has turns is spared
+        self.session._retry_connection = not self.policy.delay  # pyright: ignore[reportPrivateUsage]
         return self
 
     async def __aexit__(self, *_: object) -> None:

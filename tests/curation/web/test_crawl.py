@@ -194,6 +194,20 @@ def test_a_lost_connection_is_tried_once_more(tmp_path: Path, retries: int, atte
         assert server.asked.count("/1") == 2 * attempts
 
 
+def test_a_lost_connection_costs_a_turn_each_time(tmp_path: Path) -> None:
+    times = list[float]()
+
+    async def note(path: str, writer: asyncio.StreamWriter) -> None:
+        times.append(time.monotonic())
+        await hostile.hang_up(path, writer)
+
+    with Server({"/0": note}) as server:
+        (row,) = crawl([server.url("/0")], tmp_path, replace(POLICY, robots="ignore", rate=4))
+    assert row["drop_reason"] == "connection_lost"
+    assert len(times) == 2
+    assert times[1] - times[0] > 0.25
+
+
 @pytest.mark.parametrize("host", ["bücher.example", "faß.example", "xn--a-.example", "例え.example", "with_underscore.example"])
 def test_international_hosts_are_asked(tmp_path: Path, host: str) -> None:
     with Server({}) as server:
