@@ -83,7 +83,7 @@ class Server:
             path = head.split()[1]
             self.asked.append(path)
             self.headers.append(head)
-            reply = self.replies.get(path.partition("?")[0], response(self.photo))
+            reply = self.replies.get(path.partition("?")[0], response(self.photo, Connection="close"))
             if callable(reply):
                 await reply(path, writer)
             else:
