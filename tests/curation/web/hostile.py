@@ -33,7 +33,7 @@ def bomb_png(side: int = 30_000) -> bytes:
 
 
 def response(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:
-    lines = {"Content-Type": "image/jpeg", "Content-Length": str(len(body))} | {
+    lines = {"Content-Type": "image/jpeg", "Content-Length": str(len(body)), "Connection": "close"} | {
         name.replace("_", "-"): value for name, value in headers.items()
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value)
@@ -83,7 +83,7 @@ class Server:
             path = head.split()[1]
             self.asked.append(path)
             self.headers.append(head)
-            reply = self.replies.get(path.partition("?")[0], response(self.photo, Connection="close"))
+            reply = self.replies.get(path.partition("?")[0], response(self.photo))
             if callable(reply):
                 await reply(path, writer)
             else:
