@@ -24,12 +24,16 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000
            "PCX", "TGA", "SGI", "DDS")  # fmt: skip
 """Raster formats that Pillow decodes by itself; its JPEG reader opens MPO too. Never EPS, PS, PDF or WMF."""
 
-SUFFIX = {"JPEG": "jpg", "MPO": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}
-"""File suffixes that are not the format's name in lower case."""
+_SUFFIX = {"JPEG": "jpg", "MPO": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}  # where it is not the format's name
 
 _PRIVATE = ("GPS", "MakerNote", "Serial", "Owner", "UniqueID", "UserComment", "JPEGInterchangeFormat", "JpegIF", "Thumb",
             "XMLPacket", "ImageResources", "InterColorProfile")  # fmt: skip
 LONGEST = 8  # times its short edge: a strip that is longer is cut to its centre before "crop" resizes it
+
+
+def suffix(format_name: str) -> str:
+    """The file suffix, without its dot, of a format as Pillow names it."""
+    return _SUFFIX.get(format_name, format_name.lower())
 
 
 class Reject(Exception):

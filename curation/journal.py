@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,7 @@ from curation.store import Store
 
 SYNC = 5.0  # seconds between two flushes to disk: what a power cut can cost
 LIVE = 1.0  # seconds between two notes for onlookers
-Members = list[tuple[str, bytes]]
+Members = Sequence[tuple[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Journal:
             _write(self.rows.fileno(), head)
         self.size = end
 
-    def add(self, row: int, fields: Mapping[str, Any], members: Members = []) -> None:  # noqa: B006 - never changed
+    def add(self, row: int, fields: Mapping[str, Any], members: Members = ()) -> None:
         """Row number `row` is done: its values, and the files that go into the tar; the first one's place is noted."""
         block, first = b"", {}
         for name, data in members:

@@ -13,6 +13,11 @@ SEED_PREFIX = "seed:"
 PROTECT_PREFIX = "protect:"
 
 
+def short_id(sha256: str) -> str:
+    """The first 128 bits of a SHA-256 in hex, as 32 hex characters: the id of an image, of an address."""
+    return sha256[:32]
+
+
 def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
     return pa.field(name, kind, metadata={"meaning": meaning})
 

@@ -11,8 +11,7 @@ import tomli_w
 
 from curation import records
 from curation.journal import Place, reopen
-from curation.stages import fetched
-from curation.stages.links import plan_crawl
+from curation.stages import fetched, links
 from curation.store import Store, fingerprint
 from pipelines.config import Recipe, RecipeError, absolute, absolute_path, as_toml
 from pipelines.flow import CRAWL
@@ -39,15 +38,15 @@ def crawl(
     """
     recipe = _checked(absolute(recipe))
     store = Store(absolute_path(out))
-    with exclusive(store):
-        _same_lists(store, recipe)
-        with Cluster(store.url, workers, address) as cluster:
-            progress.crawling(cluster.workers, recipe.crawl)
-            job = Job(store, recipe, cluster, progress)
-            for step in CRAWL:
-                if step.stage is fetched.STAGE and again:
-                    progress.told(f"{_reopen(job, frozenset(again)):,} rows are tried again")
-                do(job, step)
+    with exclusive(store), Cluster(store.url, workers, address) as cluster:
+        progress.crawling(cluster.workers, recipe.crawl)
+        job = Job(store, recipe, cluster, progress)
+        for step in CRAWL:
+            if step.stage is fetched.STAGE and again:
+                progress.told(f"{_reopen(job, frozenset(again)):,} rows are tried again")
+            do(job, step)
+            if step.stage is links.SOURCES:
+                _same_lists(job)
     return summarise_crawl(out)
 
 
@@ -65,10 +64,10 @@ def _checked(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def _same_lists(store: Store, recipe: Recipe) -> None:
+def _same_lists(job: Job) -> None:
     """Write crawl.toml; RecipeError if the folder holds a crawl of other lists, or if they have changed since."""
-    units = [table.to_pylist() for _, table in plan_crawl({}, recipe.links_config)]
-    listed = fingerprint(units, vars(recipe.links_config))
+    store, recipe = job.store, job.recipe
+    listed = fingerprint([r.digest for r in job.receipts["sources"].values()], vars(recipe.links_config))
     known = store.read_bytes("crawl.toml")
     before = tomllib.loads(known.decode()).get("resolved", {}).get("lists") if known else listed
     if before != listed:

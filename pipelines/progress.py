@@ -88,9 +88,7 @@ class Progress:
         """Which device each networked stage runs on, and which safety steps do not run."""
         networks = f"descriptors by {recipe.descriptors.network}, embeddings by {recipe.embeddings.network}"
         self.console.print(f"{workers} workers; {networks}, both on {device}")
-        off = [
-            name for name in ("nsfw", "faces") if "none" in (getattr(recipe.sanitized, name), *getattr(recipe.sanitized, name))
-        ]
+        off = recipe.sanitized.unchecked
         if off:
             self.console.print(f"[yellow]not checked: {' and '.join(off)} (none in the recipe)[/yellow]")
 

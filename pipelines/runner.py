@@ -169,18 +169,19 @@ class Cluster:
         cfg: Any,
         tasks: Sequence[Task],
         lost: Callable[[Task], None] = lambda _: None,
-        tick: Callable[[], None] = lambda: None,
+        tick: Callable[[list[Task]], None] | None = None,
     ) -> Iterator[tuple[Task, list[Receipt]]]:
         """Work through `tasks`, yielding each with its receipts as it ends. Raises RunError.
 
-        lost: told of every task whose worker died and that is tried again. tick: called about every second.
+        lost: told of every task whose worker died and that is tried again. tick: given the tasks at work about every second.
         """
         waiting, deaths = list(reversed(tasks)), dict.fromkeys(tasks, 0)
         running: dict[Any, tuple[Task, Any]] = {}
         while waiting or running:
             self._fill(running, waiting, stage, cfg)
             done, _ = ray.wait(list(running), num_returns=1, timeout=TICK)
-            tick()
+            if tick:
+                tick([task for task, _ in running.values()])
             if not done:
                 continue
             task, worker = running.pop(done[0])

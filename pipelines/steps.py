@@ -61,10 +61,11 @@ def _parts(job: Job, stage: PartStage, cfg: Any, made_by: str, found: Mapping[in
     tasks = [Task(p, prints[p]) for p in parts if p not in done]
     expected = {p: job.receipts[stage.consumes[0]][p].kept for p in parts}
     with job.progress.stage(stage.name, sum(expected.values()), sum(expected[p] for p in done)) as bar:
-        live = Live(job.store, stage, bar, done, parts, job.recipe.crawl.alarm_below)
-        for task, (receipt,) in job.cluster.run(stage, cfg, tasks, bar.lost, live.look):
+        journaled = isinstance(stage, JournalStage)
+        live = Live(job.store, stage, bar, job.recipe.crawl.alarm_below, done.values()) if journaled else None
+        for task, (receipt,) in job.cluster.run(stage, cfg, tasks, bar.lost, live.look if live else None):
             done[task.part or 0] = receipt
-            bar.advance(expected[task.part or 0])
+            live.finish(receipt) if live else bar.advance(expected[task.part or 0])
         job.store.trim(stage.name, set(parts))
         if stage.tar:
             job.store.trim(stage.tar.rpartition("/")[0], set(parts))

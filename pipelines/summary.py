@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from curation import records
 from curation.store import Store
-from pipelines.config import RecipeError
+from pipelines.config import RecipeError, parse
 from pipelines.progress import tally
 
 FUNNEL = ("images", "cleaned", "sanitized", "descriptors", "survivors", "embeddings", "selection", "shards")
@@ -74,21 +73,16 @@ def summarise(run_dir: str) -> Summary:
          "dropped": rows[noun]["rows"] - rows[noun]["kept"], "reasons": rows[noun]["reasons"]}
         for noun in FUNNEL
     ]  # fmt: skip
-    recipe = tomllib.loads((store.read_bytes("recipe.toml") or b"").decode())
-    off = unchecked(recipe["sanitized"])
+    recipe = parse(tomllib.loads((store.read_bytes("recipe.toml") or b"").decode()))
+    off = recipe.sanitized.unchecked
     notes = [f"not checked: {' and '.join(off)} (none in the recipe)"] if off else []
-    if recipe["manifest"]["metadata"] == "keep":
+    if recipe.manifest.metadata == "keep":
         notes.append("metadata of exported images is kept (keep in the recipe)")
     notes.append(f"manifest: {run_dir}/manifest, shards: {run_dir}/curated")
     facts = {"run": run_dir, "curated": rows["shards"]["kept"], "funnel": funnel, "notes": notes}
     store.write_bytes(json.dumps(facts, indent=1).encode(), "report", "summary.json")
     store.write_bytes(json.dumps(_shard_stats(store), indent=1).encode(), "report", "shards_stats.json")
     return Summary(facts)
-
-
-def unchecked(sanitized: Mapping[str, Any]) -> list[str]:
-    """Which detectors a recipe's [sanitized] turns off."""
-    return [name for name in ("nsfw", "faces") if "none" in (sanitized[name], *sanitized[name])]
 
 
 def _shard_stats(store: Store) -> dict[str, Any]:

@@ -36,11 +36,6 @@ class ImagesConfig:
             raise ValueError(f"max_bytes must be 1 to {MAX_BYTES}: larger files are never read, not {self.max_bytes}")
 
 
-def image_id(sha256: str) -> str:
-    """The first 128 bits of a SHA-256, as 32 hex characters."""
-    return sha256[:32]
-
-
 def scan(units: pa.Table, _tool: None, cfg: ImagesConfig) -> pa.Table:
     """One row per file or member of the input units (records.SCANNED)."""
     return pa.Table.from_pylist([_row(found, cfg) for found in read_units(units)], schema=records.SCANNED)
@@ -50,7 +45,7 @@ def _row(found: Found, cfg: ImagesConfig) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(found, name) for name in _FOUND}
     if found.data is not None:
         row["sha256"] = hashlib.sha256(found.data).hexdigest()
-        row["image_id"] = image_id(row["sha256"])
+        row["image_id"] = records.short_id(row["sha256"])
     if found.reason is not None or found.data is None:
         return row | {"drop_reason": found.reason or "unreadable_file", "error_message": found.detail}
     if len(found.data) > cfg.max_bytes:

@@ -162,7 +162,7 @@ def _with_ids(table: pa.Table, part: int) -> pa.Table:
     urls = table["url"].to_pylist()
     return pa.table(
         {
-            "url_id": pa.array([hashlib.sha256(url.encode()).hexdigest()[:32] for url in urls], pa.string()),
+            "url_id": pa.array([records.short_id(hashlib.sha256(url.encode()).hexdigest()) for url in urls], pa.string()),
             "url": table["url"],
             "host": pa.array([host_of(url) for url in urls], pa.string()),
             "page": table["page"],

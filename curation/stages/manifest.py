@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from curation import records
-from curation.decode import SUFFIX, Reject
+from curation.decode import Reject, suffix
 from curation.metadata import STRIPPED, strip
 from curation.sets import dump
 from curation.stage import MEMBERS, MapStage, WholeStage
@@ -93,7 +93,7 @@ def _pack_one(row: dict[str, Any], cfg: ManifestConfig) -> dict[str, Any]:
     except Reject as reject:
         return out | {"drop_reason": reject.reason, "error_message": reject.detail, "members": []}
     out["sha256"] = hashlib.sha256(data).hexdigest()
-    name = f"{row['shard_key']}.{SUFFIX.get(row['format'], str(row['format']).lower())}"
+    name = f"{row['shard_key']}.{suffix(str(row['format']))}"
     return out | {"member": name, "length": len(data), "members": [{"name": name, "data": data}, *_sidecars(row)]}
 
 

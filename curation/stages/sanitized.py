@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from curation import nsfw, records
 from curation.blur import blur_faces
-from curation.decode import SUFFIX, Reject, decode_rgb
+from curation.decode import Reject, decode_rgb, suffix
 from curation.stage import MEMBERS, MapStage, unset
 
 OFF = "none"
@@ -76,6 +76,11 @@ class SanitizedConfig:
             raise ValueError('nsfw must name detectors, or be ["none"]')
 
     @property
+    def unchecked(self) -> list[str]:
+        """What is not looked for at all."""
+        return [*(["nsfw"] if not self.scorers else []), *(["faces"] if self.faces == OFF else [])]
+
+    @property
     def scorers(self) -> tuple[str, ...]:
         return () if OFF in self.nsfw else self.nsfw
 
@@ -104,10 +109,11 @@ def sanitize(batch: pa.Table, detectors: Detectors, cfg: SanitizedConfig) -> pa.
     images = list(seen.values())
     scores = [dict(zip(seen, scorer(images), strict=True)) if seen else {} for scorer in detectors.scorers]
     boxes = dict(zip(seen, detectors.faces(images), strict=True)) if detectors.faces and seen else {}
-    out = [
-        _sanitize_one(row, failed.get(at), [one.get(at) for one in scores], boxes.get(at), detectors, cfg)
-        for at, row in enumerate(rows)
-    ]
+    limits = detectors.limits(cfg.nsfw_limits)
+    out: list[dict[str, Any]] = []
+    for at, row in enumerate(rows):
+        found, why = _scored([one[at] for one in scores], detectors.scorers, limits, cfg.nsfw_rule) if at in seen else ({}, {})
+        out.append(_sanitize_one(row, failed.get(at), found, why, boxes.get(at), detectors.faces, cfg))
     return pa.Table.from_pylist(out, schema=records.SANITIZED.append(MEMBERS))
 
 
@@ -123,39 +129,39 @@ def _decoded(rows: list[dict[str, Any]]) -> tuple[dict[int, NDArray[np.uint8]], 
 
 
 def _sanitize_one(
-    row: dict[str, Any], failed: Reject | None, scores: list[Any], boxes: Any, detectors: Detectors, cfg: SanitizedConfig
-) -> dict[str, Any]:
+    row: dict[str, Any], failed: Reject | None, found: dict[str, Any], why: dict[str, Any], boxes: Any,
+    detector: FaceDetector | None, cfg: SanitizedConfig,
+) -> dict[str, Any]:  # fmt: skip
+    """One row of records.SANITIZED. found, why: its NSFW columns and verdict."""
     out: dict[str, Any] = {name: row[name] for name in ("image_id", "format", "orientation", *_PLACE)}
     out |= {"bytes_sha256": row["sha256"], "members": []}
     if failed is not None:
         return out | {"drop_reason": failed.reason, "error_message": failed.detail}
-    found, why = _scored(scores, detectors, cfg)
     if why and row["sets"] == [records.POOL]:
         return out | found | why
-    return out | found | (_faced(row, boxes, detectors.faces, cfg) if detectors.faces is not None else {})
+    return out | found | (_faced(row, boxes, detector, cfg) if detector is not None else {})
 
 
 _PLACE = ("uri", "member", "offset", "length")
 
 
-def _scored(scores: list[Any], detectors: Detectors, cfg: SanitizedConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """NSFW columns; and the verdict, empty for a safe image."""
-    if not detectors.scorers:
+def _scored(
+    scores: list[Any], scorers: tuple[Scorer, ...], limits: list[dict[str, float]], rule: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """NSFW columns of one image; and the verdict, empty if it is safe."""
+    if not scorers:
         return {}, {}
-    named = [dict(zip(s.classes, map(float, one), strict=True)) for s, one in zip(detectors.scorers, scores, strict=True)]
+    named = [dict(zip(s.classes, map(float, one), strict=True)) for s, one in zip(scorers, scores, strict=True)]
     told = {
         s.name: {name: round(value, 4) for name, value in one.items() if value >= TOLD}
-        for s, one in zip(detectors.scorers, named, strict=True)
+        for s, one in zip(scorers, named, strict=True)
     }
-    out: dict[str, Any] = {
-        "nsfw_scores": json.dumps(told, sort_keys=True),
-        "nsfw_models": [s.digest for s in detectors.scorers],
-    }
-    verdict = nsfw.judge(named, detectors.limits(cfg.nsfw_limits), cfg.nsfw_rule)
+    out: dict[str, Any] = {"nsfw_scores": json.dumps(told, sort_keys=True), "nsfw_models": [s.digest for s in scorers]}
+    verdict = nsfw.judge(named, limits, rule)
     if verdict is None:
         return out, {}
     why: dict[str, Any] = {"drop_reason": "nsfw", "drop_score": verdict.score, "drop_limit": verdict.limit}
-    why |= {"drop_model": detectors.scorers[verdict.detector].digest, "error_message": verdict.unsafe_class}
+    why |= {"drop_model": scorers[verdict.detector].digest, "error_message": verdict.unsafe_class}
     return out | {"nsfw": verdict.ratio, "nsfw_class": verdict.unsafe_class}, why if verdict.ratio >= 1 else {}
 
 
@@ -180,7 +186,7 @@ def _blurred(row: dict[str, Any], boxes: NDArray[np.float32], cfg: SanitizedConf
         made = blur_faces(row["bytes"], boxes, cfg.face_margin)
     except Reject as reject:
         return {"drop_reason": reject.reason, "error_message": reject.detail}
-    name = f"{row['image_id']}.{SUFFIX.get(made.format, made.format.lower())}"
+    name = f"{row['image_id']}.{suffix(made.format)}"
     place = {"uri": None, "member": name, "offset": None, "length": len(made.data)}
     facts = {"format": made.format, "orientation": 1, "bytes_sha256": hashlib.sha256(made.data).hexdigest()}
     return place | facts | {"face_action": "blurred", "members": [{"name": name, "data": made.data}]}

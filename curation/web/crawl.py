@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from curation.decode import SUFFIX
+from curation.decode import suffix
 from curation.journal import Journal, Members
+from curation.records import short_id
 from curation.web.consent import KnownRobots, Robots, parse_robots
 from curation.web.fetch import Fetched, Fetcher, fetch, robots_of
 from curation.web.pace import FAR, HostClock
@@ -163,9 +164,9 @@ def as_row(item: Item, found: Fetched, robots: str | None, began: float) -> tupl
         return row, []
     sha256 = hashlib.sha256(found.data).hexdigest()
     told = json.dumps(facts | {"final_url": found.final_url, "robots": robots}, sort_keys=True, ensure_ascii=False)
-    name = f"{facts['url_id']}.{SUFFIX.get(found.format or '', (found.format or 'bin').lower())}"
+    name = f"{facts['url_id']}.{suffix(found.format or 'bin')}"
     members = [(name, found.data), (f"{facts['url_id']}.json", told.encode("utf-8", "replace"))]
-    return row | {"sha256": sha256, "image_id": sha256[:32]}, members
+    return row | {"sha256": sha256, "image_id": short_id(sha256)}, members
 
 
 def _short(text: str | None) -> str | None:
