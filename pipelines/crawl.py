@@ -9,7 +9,7 @@ from typing import Any
 
 import tomli_w
 
-from curation import records
+from curation import crawl_records
 from curation.journal import Place, reopen
 from curation.stages import fetched, links
 from curation.store import Store, fingerprint
@@ -96,7 +96,7 @@ def summarise_crawl(out: str) -> dict[str, Any]:
     """What a crawl came to, also in CRAWL/report/summary.json."""
     store = Store(out)
     nouns = {}
-    for noun in records.CRAWL_NOUNS:
+    for noun in crawl_records.CRAWL_NOUNS:
         receipts = store.receipts(noun)
         kept, reasons = tally(receipts.values())
         nouns[noun] = {"rows": sum(r.rows for r in receipts.values()), "kept": kept, "reasons": reasons}

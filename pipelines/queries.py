@@ -18,19 +18,19 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
-from curation import records
+from curation import crawl_records, records
 from curation.store import Store
 from pipelines.run_files import RunFiles
 
-DERIVED = ("verdicts", "dropped", "funnel", "quarantine")
-ALL = records.NOUNS | records.CRAWL_NOUNS  # views over the nouns' views, in the order in which they are made
+ALL = records.NOUNS | crawl_records.CRAWL_NOUNS
+DERIVED = ("verdicts", "dropped", "funnel", "quarantine")  # views over the nouns' views, in the order in which they are made
 _ROOT = "run://run"  # what DuckDB sees instead of the run folder's own path
 _READS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
 def schema(noun: str) -> pa.Schema:
     """Columns of a noun's view: those of `records`, vectors as DuckDB shows them (lists of float32), and `status`."""
-    stored = getattr(records, noun.upper(), None)
+    stored = getattr(records, noun.upper(), getattr(crawl_records, noun.upper(), None))
     if stored is None:
         stored = {"descriptors": records.descriptors, "embeddings": records.embeddings}[noun](1)
     fields = [pa.field(f.name, pa.list_(pa.float32())) if pa.types.is_fixed_size_list(f.type) else f for f in stored]

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from curation import records
+from curation import crawl_records, records
 from curation.store import Store
 from pipelines.config import RecipeError, parse
 from pipelines.progress import tally
@@ -24,7 +24,7 @@ def progress_of(run_dir: str) -> list[dict[str, Any]]:
     if not crawl and store.read_bytes("recipe.toml") is None:
         raise RecipeError(f"{run_dir} is not a run folder: it has no recipe.toml")
     rows = []
-    for noun, meaning in (records.CRAWL_NOUNS if crawl else records.NOUNS).items():
+    for noun, meaning in (crawl_records.CRAWL_NOUNS if crawl else records.NOUNS).items():
         receipts = store.receipts(noun)
         kept, reasons = tally(receipts.values())
         rows.append({

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from curation import records
+from curation import crawl_records
 from curation.journal import Journal
 from curation.stage import JournalStage
 from curation.web.policy import CrawlPolicy
@@ -42,6 +42,6 @@ STAGE = JournalStage(
     version=1,
     setup=start,
     fn=crawl,
-    schema=records.FETCHED,
+    schema=crawl_records.FETCHED,
     tar="images/{part:05d}.tar",
 )

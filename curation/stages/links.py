@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from curation import records
+from curation import crawl_records, records
 from curation.sources import SourceError, listed
 from curation.stage import MapStage, WholeStage, derived
 from curation.store import Parts
@@ -92,8 +92,8 @@ def load_lists(cfg: LinksConfig, _side: Mapping[str, pa.Table]) -> Lists:
 
 
 def find(units: pa.Table, lists: Lists, cfg: LinksConfig) -> pa.Table:
-    """Every link of the units (records.LINKS), normalised, or with the reason why it will not be asked."""
-    tables = [records.LINKS.empty_table()]
+    """Every link of the units (crawl_records.LINKS), normalised, or with the reason why it will not be asked."""
+    tables = [crawl_records.LINKS.empty_table()]
     for unit in units.to_pylist():
         for table in links_of(unit, cfg.url_column, cfg.caption_column):
             tables.append(_judged(table, lists, frozenset(cfg.opt_outs)))
@@ -101,12 +101,12 @@ def find(units: pa.Table, lists: Lists, cfg: LinksConfig) -> pa.Table:
 
 
 def _judged(table: pa.Table, lists: Lists, opt_outs: frozenset[str]) -> pa.Table:
-    """Links as they were read to records.LINKS; those that were read badly keep their reason."""
+    """Links as they were read to crawl_records.LINKS; those that were read badly keep their reason."""
     rows = table.to_pylist()
     for row in rows:
         if row["drop_reason"] is None:
             row["url"], row["drop_reason"], row["error_message"] = _judge(row["url"], row["opt_out"], lists, opt_outs)
-    return pa.Table.from_pylist(rows, schema=records.LINKS)
+    return pa.Table.from_pylist(rows, schema=crawl_records.LINKS)
 
 
 def _judge(url: str, wish: str | None, lists: Lists, opt_outs: frozenset[str]) -> tuple[str, str | None, str | None]:
@@ -132,13 +132,13 @@ LINKS = MapStage(name="links", consumes=("sources",), version=1, setup=load_list
 
 
 def frontier(inputs: Mapping[str, Parts], cfg: LinksConfig) -> Iterator[tuple[int, pa.Table]]:
-    """records.URLS: every address once, `part_urls` a part."""
+    """crawl_records.URLS: every address once, `part_urls` a part."""
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="curate-urls-") as folder, duckdb.connect(f"{folder}/urls.db") as database:
         database.execute("set memory_limit = $limit", {"limit": MEMORY})
         database.execute("set temp_directory = $folder", {"folder": folder})
-        database.register("part", _with_ids(records.LINKS.empty_table(), 0))
+        database.register("part", _with_ids(crawl_records.LINKS.empty_table(), 0))
         database.execute("create table links as select * from part")
         for part, table in inputs["links"].kept():
             database.register("part", _with_ids(table, part))
@@ -149,7 +149,7 @@ def frontier(inputs: Mapping[str, Parts], cfg: LinksConfig) -> Iterator[tuple[in
         for part in range(max(1, -(-rows[0] // size))):
             bounds = {"first": part * size, "end": (part + 1) * size}
             chosen: Any = database.execute(_PART, bounds).to_arrow_table()
-            yield part, chosen.cast(records.URLS)
+            yield part, chosen.cast(crawl_records.URLS)
 
 
 _PART = (
@@ -158,7 +158,7 @@ _PART = (
 
 
 def _with_ids(table: pa.Table, part: int) -> pa.Table:
-    """What the merge needs of records.LINKS: its key, host, and place in the order of the lists."""
+    """What the merge needs of crawl_records.LINKS: its key, host, and place in the order of the lists."""
     urls = table["url"].to_pylist()
     return pa.table(
         {

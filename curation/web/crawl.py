@@ -151,7 +151,7 @@ class Crawler:
 
 
 def as_row(item: Item, found: Fetched, robots: str | None, began: float) -> tuple[dict[str, Any], Members]:
-    """The values of a row of records.FETCHED that are known, and the files that go into the tar."""
+    """The values of a row of crawl_records.FETCHED that are known, and the files that go into the tar."""
     facts = {name: item.facts[name] for name in ("url_id", "url", "page", "caption") if item.facts[name] is not None}
     row = facts | {
         "status": found.status, "final_url": found.final_url, "redirects": found.redirects, "robots": robots,

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.crawl_records import LINKS
 from curation.paths import filesystem, one_line, stamp
-from curation.records import LINKS
 from curation.web import files, listing
 from curation.web.archive import page_records
 from curation.web.columns import ListError

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from curation import records
+from curation import crawl_records
 from curation.journal import Journal, Place, reopen
 from curation.store import Store
 
@@ -37,7 +37,7 @@ def test_rows_in_any_order_become_a_part_and_a_tar(place: Place) -> None:
         journal.open()
         for row in (2, 0, 1):
             add(journal, row, "not_found" if row == 0 else None)
-        table = journal.table(records.FETCHED)
+        table = journal.table(crawl_records.FETCHED)
         journal.finish()
         journal.forget()
     assert table["url"].to_pylist() == ["http://a/0", "http://a/1", "http://a/2"]
@@ -72,7 +72,7 @@ def test_killed_writers_lose_no_row_and_leave_no_half(place: Place) -> None:
         before = done
     assert len(before) > 20
     with Journal(place, "x") as journal:
-        table = journal.open().table(records.FETCHED)
+        table = journal.open().table(crawl_records.FETCHED)
         journal.finish()
     assert table.num_rows == len(before)
     kept = [row for row in table.to_pylist() if row["drop_reason"] is None]
@@ -126,7 +126,7 @@ def test_reopened_rows_are_done_again(place: Place, whole: bool) -> None:
         journal.open()
         for row, reason in enumerate([None, "timeout", "not_found", "timeout"]):
             add(journal, row, reason)
-        table = journal.table(records.FETCHED) if whole else None
+        table = journal.table(crawl_records.FETCHED) if whole else None
         if whole:
             journal.finish()
             journal.forget()
@@ -135,7 +135,7 @@ def test_reopened_rows_are_done_again(place: Place, whole: bool) -> None:
         assert journal.open().done == {0, 2}
         add(journal, 1)
         add(journal, 3, "timeout")
-        table = journal.table(records.FETCHED)
+        table = journal.table(crawl_records.FETCHED)
         journal.finish()
     assert table["drop_reason"].to_pylist() == [None, None, "not_found", "timeout"]
     assert names(place) == ["0.jpg", "0.json", "1.jpg", "1.json"]
@@ -190,7 +190,7 @@ def test_reopening_waits_for_a_writer_that_outlived_its_run(place: Place) -> Non
 def test_nothing_to_reopen_leaves_nothing_behind(place: Place) -> None:
     with Journal(place, "x") as journal:
         add(journal.open(), 0)
-        table = journal.table(records.FETCHED)
+        table = journal.table(crawl_records.FETCHED)
         journal.finish()
         journal.forget()
     assert reopen(place, "x", table, frozenset({"timeout"})) == 0
@@ -204,4 +204,4 @@ def test_object_stores_are_refused() -> None:
 
 def test_the_table_has_its_schema_when_nothing_was_done(place: Place) -> None:
     with Journal(place, "x") as journal:
-        assert journal.open().table(records.FETCHED).equals(pa.Table.from_pylist([], schema=records.FETCHED))
+        assert journal.open().table(crawl_records.FETCHED).equals(pa.Table.from_pylist([], schema=crawl_records.FETCHED))

@@ -13,7 +13,7 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from curation import records
+from curation import crawl_records, records
 from curation.store import Store
 from pipelines import queries, tables
 
@@ -172,7 +172,7 @@ def sound_rows() -> Rows:
 def stored_schema(noun: str) -> pa.Schema:
     """The Arrow schema that `noun` is written with."""
     made = {"descriptors": records.descriptors, "embeddings": records.embeddings}
-    return made[noun](DIM) if noun in made else getattr(records, noun.upper())
+    return made[noun](DIM) if noun in made else getattr(records, noun.upper(), getattr(crawl_records, noun.upper(), None))
 
 
 def write_run(folder: str, rows: Rows, recipe: str = "[survivors]\nreference_similarity = 0.45\n", parts: int = 2) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from curation import records
+from curation import crawl_records
 from curation.journal import Journal, Place
 from curation.store import Store
 from curation.web.crawl import Crawler, Item
@@ -157,7 +157,7 @@ def crawl(urls: list[str], folder: Path, policy: CrawlPolicy = POLICY, resolver:
         journal.open()
         crawler.crawl(items, journal)
         assert journal.done == set(range(len(urls)))
-        return journal.table(records.FETCHED).to_pylist()
+        return journal.table(crawl_records.FETCHED).to_pylist()
 
 
 @pytest.fixture(scope="module")
