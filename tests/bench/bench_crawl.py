@@ -1,6 +1,6 @@
 """The crawl beside img2dataset on one nginx, and what it costs to be polite, killed, and given a very long list.
 
-    python -m tests.bench.bench_crawl --photographs ../shared/data --img2dataset-python VENV/bin/python --json
+    python -m tests.bench.bench_crawl --json
     python -m tests.bench.bench_crawl --million --urls 1000000
 
 The first serves 10,000 photographs from 50 virtual hosts (addresses of loopback) of a real nginx, 2% of them failing in
@@ -12,77 +12,38 @@ whole process group ten times on the way.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.bench.bench_detectors import photographs
-from tests.pipelines.tiny import picture
+from tests.bench.kills import kill_and_resume
+from tests.bench.local_web import HOSTS, PORT, RATE, RUDE, address, crawl_command, nginx
 
-HOSTS, PORT, RATE = 50, 18080, 20.0
-NETWORK = 'crawl.networks=["127.0.0.0/8"]'
-RUDE = ("crawl.robots=ignore", "crawl.rate=0", "crawl.per_host=256", "crawl.retries=0")  # as img2dataset has it
 FAILURES = ("gone", "forbidden", "broken", "busy", "many", "dropped", "page", "empty", "loop", "private")
-
-CONF = """
-daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/error.log crit;
-events {{ worker_connections 4096; }}
-http {{
-  log_format log '$msec $server_addr $status $request_uri'; access_log {root}/access.log log; log_not_found off;
-  client_body_temp_path {root}/tmp; proxy_temp_path {root}/tmp; fastcgi_temp_path {root}/tmp; uwsgi_temp_path {root}/tmp;
-  scgi_temp_path {root}/tmp; keepalive_requests 100000; sendfile on; default_type image/jpeg;
-  server {{
-    {listen}
-    location = /robots.txt {{ return 200 "User-agent: *\\nDisallow: /private/\\n"; }}
-    location /gone/ {{ return 404; }} location /forbidden/ {{ return 403; }} location /broken/ {{ return 500; }}
-    location /busy/ {{ return 503; }} location /many/ {{ add_header Retry-After 1 always; return 429; }}
-    location /dropped/ {{ return 444; }} location /page/ {{ return 200 "<html>no image</html>"; }}
-    location /empty/ {{ return 200 ""; }} location /loop/ {{ return 302 $request_uri; }}
-    location /private/ {{ return 302 http://10.0.0.1/; }}
-    location /same/ {{ root {root}; try_files /same.jpg =404; }}
-    location / {{ root {root}/files; }}
-  }}
-}}
-"""
+RIVAL = "img2dataset==1.47.0"
 
 
-@contextlib.contextmanager
-def nginx(root: Path) -> Iterator[Path]:
-    """A server on all HOSTS addresses; yields its access log."""
-    listen = " ".join(f"listen {address(n)}:{PORT} backlog=4096;" for n in range(HOSTS))
-    (root / "tmp").mkdir(exist_ok=True)
-    (root / "nginx.conf").write_text(CONF.format(root=root, listen=listen))
-    root.chmod(0o755)
-    (root / "tmp").chmod(0o777)
-    server = subprocess.Popen([shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(root / "nginx.conf"), "-p", str(root)])
-    time.sleep(1)
-    if server.poll() is not None:
-        raise RuntimeError(f"nginx did not start; does another one listen on port {PORT}?")
-    try:
-        yield root / "access.log"
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def address(host: int) -> str:
-    return f"127.0.1.{host + 1}"
+def rival_python() -> str:
+    """A Python with img2dataset in an environment of its own, made once in the temporary folder: its pins are not ours."""
+    folder = Path(tempfile.gettempdir(), "curate-bench-" + RIVAL.replace("==", "-"))
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", RIVAL], check=True)
+        (folder / "ready").touch()
+    return str(python)
 
 
 def make_objects(root: Path, source: str, count: int) -> list[str]:
@@ -99,12 +60,6 @@ def make_objects(root: Path, source: str, count: int) -> list[str]:
         urls.append(f"{base}/{n}.jpg")
     pq.write_table(pa.table({"url": urls}), root / "urls.parquet")
     return urls
-
-
-def crawl_command(root: Path, out: Path, *changes: str) -> list[str]:
-    options = [text for change in (NETWORK, *changes) for text in ("--set", change)]
-    return [sys.executable, "-m", "pipelines.cli", "crawl", str(root / "urls.parquet"), "--out", str(out),
-            "--contact", "bench@example.org", "--workers", "2", *options]  # fmt: skip
 
 
 def ours(root: Path, out: Path, *changes: str) -> dict[str, Any]:
@@ -194,118 +149,10 @@ def compare(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Watch(threading.Thread):
-    """Largest resident memory of a process, and of each of its children, GiB."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.process, self.driver, self.child, self.ended = psutil.Process(pid), 0.0, 0.0, threading.Event()
-
-    def run(self) -> None:
-        while not self.ended.wait(0.5):
-            with contextlib.suppress(psutil.Error):
-                self.driver = max(self.driver, self.process.memory_info().rss / 2**30)
-                for child in self.process.children(recursive=True):
-                    with contextlib.suppress(psutil.Error):
-                        self.child = max(self.child, child.memory_info().rss / 2**30)
-
-
-def journaled(out: Path) -> set[str]:
-    """The names of all URLs whose row is written down, in finished and unfinished parts."""
-    names = set[str]()
-    for path in (out / "fetched").glob(".part-*.rows"):
-        for line in path.read_bytes().splitlines(keepends=True)[1:]:
-            with contextlib.suppress(ValueError):
-                names.add(json.loads(line)["fields"]["url"].rpartition("/")[2])
-    for path in (out / "fetched").glob("part-*.parquet"):
-        names |= {url.rpartition("/")[2] for url in pq.read_table(path, columns=["url"])["url"].to_pylist()}
-    return names
-
-
-def kill_and_resume(root: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Fetch a long list; kill the process group with SIGKILL `kills` times on the way; count what was asked for twice."""
-    count, seed = options.urls or 1_000_000, random.Random(options.seed)
-    (root / "same.jpg").write_bytes(_tiny())
-    pq.write_table(
-        pa.table({"url": [f"http://{address(n % HOSTS)}:{PORT}/same/{n}" for n in range(count)]}), root / "urls.parquet"
-    )
-    out, again, kills, driver, child = root / "out", 0, 0, 0.0, 0.0
-    began = time.monotonic()
-    with nginx(root) as log:
-        while True:
-            done = journaled(out) if kills else set[str]()
-            size = log.stat().st_size if log.exists() else 0
-            process = subprocess.Popen(
-                crawl_command(root, out, *RUDE), start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-            )
-            watch = Watch(process.pid)
-            watch.start()
-            target = len(done) + seed.randint(1, max(2, int(1.6 * (count - len(done)) / (options.kills - kills + 1))))
-            while process.poll() is None and not (kills < options.kills and _rows(out) >= target):
-                time.sleep(0.2)
-            ended = process.poll() is not None
-            if not ended:
-                _kill_all(process)
-                kills += 1
-            watch.ended.set()
-            driver, child = max(driver, watch.driver), max(child, watch.child)
-            asked = Counter(line.rpartition("/")[2] for line in _new_lines(log, size))
-            again += sum(times for name, times in asked.items() if name in done)
-            print(
-                json.dumps(
-                    {"kills": kills, "done": len(done), "asked": len(asked), "again": again, "driver_gib": round(driver, 3)}
-                ),
-                flush=True,
-            )
-            if ended:
-                break
-    rows = pq.read_table(out / "fetched", columns=["url", "drop_reason"])
-    names = Counter(rows["url"].to_pylist())
-    return {
-        "urls": count, "rows": rows.num_rows, "missing": count - len(names), "twice": sum(n > 1 for n in names.values()),
-        "failed": rows.num_rows - rows["drop_reason"].null_count, "kills": kills, "fetched_again": again,
-        "driver_gib": round(driver, 3), "largest_child_gib": round(child, 3), "wall_s": round(time.monotonic() - began, 1),
-    }  # fmt: skip
-
-
-def _kill_all(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL to the driver and everything below it, Ray's own processes too."""
-    family = psutil.Process(process.pid).children(recursive=True)
-    for pid in (process.pid, *(one.pid for one in family)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
-    psutil.wait_procs(family, timeout=30)
-
-
-def _rows(out: Path) -> int:
-    """About how many rows are written: by the live notes and the finished parts."""
-    total = 0
-    for path in (out / "fetched").glob(".part-*"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            if path.suffix == ".done":
-                total += json.loads(path.read_text())["rows"]
-            elif path.suffix == ".live":
-                total += sum(json.loads(path.read_text()).values())
-    return total
-
-
-def _new_lines(log: Path, size: int) -> list[str]:
-    with log.open() as file:
-        file.seek(size)
-        return [line.strip() for line in file if "/same/" in line]
-
-
-def _tiny() -> bytes:
-    from tests.pipelines.tiny import encoded
-
-    return encoded(picture(0).resize((8, 8)), quality=50)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", default="../shared/data", help="folder with copies/ and seeds/imagenet/")
-    parser.add_argument("--img2dataset-python", default="python", help="a Python that has img2dataset")
+    parser.add_argument("--img2dataset-python", help="a Python that has it; without, an environment is made (800 MB)")
     parser.add_argument("--threads", type=int, default=32, help="of each of img2dataset's two processes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--urls", type=int, default=0)
@@ -315,7 +162,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line (always done)")
     options = parser.parse_args()
     if not shutil.which("nginx") and not Path("/usr/sbin/nginx").exists():
-        parser.error("nginx is not installed")
+        parser.error("nginx is not installed: apt install nginx")
+    if not options.million and options.img2dataset_python is None:
+        options.img2dataset_python = rival_python()
     root = Path(tempfile.mkdtemp(prefix="bench-crawl-"))
     try:
         print(json.dumps(kill_and_resume(root, options) if options.million else compare(root, options)))
