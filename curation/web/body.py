@@ -18,6 +18,7 @@ CHUNK = 1 << 16
 READS, HEADER = 10_000, 8 << 20  # pieces and bytes that an image's header may have; more are made to cost time
 ROOM, LANES = 1 << 30, 4  # bytes of unfinished bodies that a crawler holds, and how many are read on beyond that
 SMALL = 1 << 16  # bytes that cost little however they are cut
+SETTING = b"8BIM"  # a Photoshop setting inside a JPEG's segment, which Pillow takes apart one by one
 
 
 class Held:
@@ -87,7 +88,9 @@ class _Pieces(io.BytesIO):
         self.size += max(0, size or 0)  # a decoder that reads all at once does not do it piece by piece
         if self.pieces > READS or self.size > HEADER:
             raise ValueError(f"its header has more than {READS:,} pieces, or {HEADER >> 20} MiB")
-        return super().read(size)
+        data = super().read(size)
+        self.pieces += data.count(SETTING)
+        return data
 
 
 def image_kind(data: bytes) -> tuple[str, int]:
