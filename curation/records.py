@@ -150,7 +150,7 @@ EDGES = pa.schema(
         column("agreement", pa.float32(), "correlation of the two thumbnails at their best; null: not looked at"),
     ]
 )
-"""One row is one pair of images that is believed to be a pair of copies."""
+"""One row is one pair of images that may be copies; `survivors` says from which values on they are."""
 
 SURVIVORS = pa.schema(
     [

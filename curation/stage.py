@@ -17,9 +17,9 @@ from curation.journal import Journal
 from curation.store import Parts
 
 
-def derived() -> Any:
-    """A config field, () by default, that the recipe's other sections fill in; a recipe file may not name it."""
-    return field(default=(), metadata={"derived": True})
+def derived(default: Any = ()) -> Any:
+    """A config field that the recipe's other sections fill in; a recipe file may not name it."""
+    return field(default=default, metadata={"derived": True})
 
 
 MEMBERS = pa.field("members", pa.list_(pa.struct([("name", pa.string()), ("data", pa.binary())])))

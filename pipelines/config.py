@@ -18,6 +18,7 @@ import tomli_w
 
 from curation.stages.clusters import ClustersConfig
 from curation.stages.descriptors import DescriptorsConfig
+from curation.stages.edges import EdgesConfig
 from curation.stages.embeddings import EmbeddingsConfig
 from curation.stages.images import ImagesConfig
 from curation.stages.links import LinksConfig
@@ -73,6 +74,7 @@ class Recipe:
     screened: ScreenedConfig = field(default_factory=ScreenedConfig)
     sanitized: SanitizedConfig = field(default_factory=SanitizedConfig)
     descriptors: DescriptorsConfig = field(default_factory=DescriptorsConfig)
+    edges: EdgesConfig = field(default_factory=EdgesConfig)
     survivors: SurvivorsConfig = field(default_factory=SurvivorsConfig)
     embeddings: EmbeddingsConfig = field(default_factory=EmbeddingsConfig)
     clusters: ClustersConfig = field(default_factory=ClustersConfig)
@@ -101,8 +103,19 @@ class Recipe:
         return replace(self.links, lists=self.pool.sources, block=policy.block, allow=policy.allow, opt_outs=policy.opt_outs)
 
     @property
+    def as_is(self) -> tuple[str, ...]:
+        """Seed sets that enter the manifest as they are."""
+        return tuple(s.name for s in self.seeds if "as_is" in s.mode)
+
+    @property
+    def edges_config(self) -> EdgesConfig:
+        own = self.survivors
+        thresholds = {name: getattr(own, name) for name in ("self_similarity", "reference_similarity", "k")}
+        return replace(self.edges, as_is=self.as_is, agreement=bool(own.confirm), **thresholds)
+
+    @property
     def survivors_config(self) -> SurvivorsConfig:
-        return replace(self.survivors, as_is=tuple(s.name for s in self.seeds if "as_is" in s.mode))
+        return replace(self.survivors, as_is=self.as_is)
 
     @property
     def neighbors_config(self) -> NeighborsConfig:

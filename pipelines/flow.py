@@ -13,6 +13,7 @@ from curation.stage import CopyEncoder, Encoder, Stage
 from curation.stages import (
     clusters,
     descriptors,
+    edges,
     embeddings,
     fetched,
     images,
@@ -98,8 +99,8 @@ FLOW: tuple[Step, ...] = (
     Step(screened.CLEANED, lambda r: r.screened),  # near-exact duplicates dropped
     Step(sanitize, lambda r: r.sanitized),  # NSFW images quarantined, faces blurred
     Step(describe, lambda r: r.descriptors),  # a copy descriptor per image
-    Step(survivors.EDGES, lambda r: r.survivors_config),  # pairs of copies
-    Step(survivors.SURVIVORS, lambda r: r.survivors_config),  # one image of every group, none that copies a protected one
+    Step(edges.STAGE, lambda r: r.edges_config),  # pairs of copies
+    Step(survivors.STAGE, lambda r: r.survivors_config),  # one image of every group, none that copies a protected one
     Step(embed, lambda r: r.embeddings),  # a feature per surviving image
     Step(clusters.CENTROIDS, lambda r: r.clusters),  # k-means on the pool
     Step(clusters.CLUSTERS, lambda r: r.clusters),  # the cluster of every image

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curation import graph
-from curation.graph import block_pairs, components, pairs_above
+from curation.graph import exact
+from curation.graph.components import components
+from curation.graph.exact import block_pairs, pairs_above
 
 
-def unit_rows(n: int, dim: int, seed: int) -> graph.Floats:
+def unit_rows(n: int, dim: int, seed: int) -> exact.Floats:
     x = np.random.default_rng(seed).normal(size=(n, dim))
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
@@ -25,7 +26,7 @@ def found(x, y, threshold, k, same) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("block", [1, 7, 16, 40, 100])
 @pytest.mark.parametrize("threshold", [0.4, 0.0, -0.5])
 def test_equals_brute_force_whatever_the_block(block, threshold, monkeypatch):
-    monkeypatch.setattr(graph, "BLOCK", block)
+    monkeypatch.setattr(exact, "BLOCK", block)
     x, y = unit_rows(40, 8, 1), unit_rows(33, 8, 2)
     expected = np.argwhere(x.astype(np.float64) @ y.T >= threshold)
     assert found(x, y, threshold, 64, same=False) == set(map(tuple, expected.tolist()))

@@ -7,13 +7,20 @@ import math
 import pytest
 
 from curation import records
-from curation.stages import survivors
-from curation.stages.survivors import SurvivorsConfig, find_edges, judge
-from tests.curation.making import POOL, by_id, encoded, file_row, image_row, name, picture, put, put_vectors, run, turned
+from curation.stages import edges
+from curation.stages.edges import EdgesConfig, find_edges
+from curation.stages.survivors import SurvivorsConfig, judge
+from tests.curation.making import POOL, by_id, image_row, name, put, put_vectors, run, turned
 
 SELF, REFERENCE = math.cos(math.radians(10.5)), math.cos(math.radians(20.5))
 CFG = SurvivorsConfig(confirm=0, self_similarity=SELF, reference_similarity=REFERENCE)
 SEED, PROTECTED = ["seed:s"], ["protect:v"]
+
+
+def looked_for(cfg: SurvivorsConfig) -> EdgesConfig:
+    return EdgesConfig(
+        self_similarity=cfg.self_similarity, reference_similarity=cfg.reference_similarity, as_is=cfg.as_is, k=cfg.k
+    )
 
 
 def judged(store, world: dict[int, tuple[float, list[str], dict]], cfg=CFG, per_part: int = 3) -> dict[str, dict]:
@@ -23,7 +30,7 @@ def judged(store, world: dict[int, tuple[float, list[str], dict]], cfg=CFG, per_
         some = names[start : start + per_part]
         put(store, "images", [image_row(n, world[n][1], **world[n][2]) for n in some], records.IMAGES, part)
         put_vectors(store, "descriptors", {n: turned(world[n][0]) for n in some}, part)
-    for part, table in run(find_edges, store, ["descriptors", "images"], cfg):
+    for part, table in run(find_edges, store, ["descriptors", "images"], looked_for(cfg)):
         store.write_part("edges", part, table, "test")
     parts = run(judge, store, ["descriptors", "edges", "images"], cfg)
     assert [n for n, _ in parts] == store.parts("descriptors").numbers
@@ -37,7 +44,7 @@ def reasons(rows: dict[str, dict]) -> dict[int, str]:
 
 @pytest.mark.parametrize("chunk", [65_536, 3])
 def test_of_a_chain_of_copies_the_best_stays(store, chunk, monkeypatch):
-    monkeypatch.setattr(survivors, "CHUNK", chunk)
+    monkeypatch.setattr(edges, "CHUNK", chunk)
     world = {n: (10.0 * n, POOL, {}) for n in range(1, 5)} | {9: (90.0, POOL, {})}
     world[3] = (30.0, POOL, {"width": 200})
     rows = judged(store, world)
@@ -116,14 +123,7 @@ def test_thresholds_have_to_come_from_somewhere(store):
     put(store, "images", [image_row(1)], records.IMAGES)
     put_vectors(store, "descriptors", {1: (1, 0)})
     with pytest.raises(ValueError, match="no calibrated thresholds"):
-        run(
-            find_edges,
-            store,
-            ["descriptors", "images"],
-            SurvivorsConfig(
-                confirm=0,
-            ),
-        )
+        run(find_edges, store, ["descriptors", "images"], EdgesConfig())
     with pytest.raises(ValueError, match="reference_similarity is a cosine"):
         SurvivorsConfig(confirm=0, reference_similarity=45)
 
@@ -133,40 +133,17 @@ def test_dropped_descriptors_take_no_part(store):
     table = records.descriptors(2)
     rows = [{"image_id": name(n), "descriptor": [1.0, 0.0]} for n in (1, 2)]
     put(store, "descriptors", [rows[0], rows[1] | {"drop_reason": "truncated"}], table)
-    ((_, edges),) = run(find_edges, store, ["descriptors", "images"], CFG)
-    store.write_part("edges", 0, edges, "test")
-    assert edges.num_rows == 0
+    ((_, found),) = run(find_edges, store, ["descriptors", "images"], looked_for(CFG))
+    store.write_part("edges", 0, found, "test")
+    assert found.num_rows == 0
     assert list(by_id(run(judge, store, ["descriptors", "edges", "images"], CFG))) == [name(1)]
 
 
-def test_pairs_are_believed_if_their_thumbnails_agree(store, tmp_path):
-    """Equal descriptors throughout: a framed copy, another picture, and a file that is gone."""
-    shown = [picture(1), picture(1).crop((6, 6, 122, 122)), picture(2), picture(3)]
-    rows = [file_row(encoded(image), tmp_path / f"{n}.png") for n, image in enumerate(shown)]
-    (tmp_path / "3.png").unlink()
-    ids = [row["image_id"] for row in rows]
-    put(store, "images", rows[:2], records.IMAGES, 0)
-    put(store, "images", rows[2:], records.IMAGES, 1)
-    for part, some in enumerate((ids[:2], ids[2:])):
-        put_vectors(store, "descriptors", dict.fromkeys(some, (1, 0)), part)
-    alleged = run(
-        find_edges, store, ["descriptors", "images"], SurvivorsConfig(confirm=0, self_similarity=0.9, reference_similarity=0.9)
-    )
-    believed = run(
-        find_edges,
-        store,
-        ["descriptors", "images"],
-        SurvivorsConfig(confirm=1.63, self_similarity=0.9, reference_similarity=0.9),
-    )
-    assert [t.num_rows for _, t in alleged] == [6]
-    assert alleged[0][1]["agreement"].null_count == 6
-    (edge,) = believed[0][1].to_pylist()
-    assert {edge["a"], edge["b"]} == set(ids[:2])
-    assert 0.7 < edge["agreement"] <= 1.001
-
-
-def test_nothing_alleged_nothing_confirmed(store):
-    put(store, "images", [image_row(1), image_row(2)], records.IMAGES)
-    put_vectors(store, "descriptors", {1: (1, 0), 2: (0, 1)})
-    cfg = SurvivorsConfig(confirm=1.63, self_similarity=0.9, reference_similarity=0.9)
-    assert [t.num_rows for _, t in run(find_edges, store, ["descriptors", "images"], cfg)] == [0]
+def test_pairs_are_believed_from_a_sum_on(store):
+    put(store, "images", [image_row(n) for n in (1, 2, 3, 4)], records.IMAGES)
+    put_vectors(store, "descriptors", {n: turned(90.0 * n) for n in (1, 2, 3, 4)})
+    pairs = [(1, 2, 0.9, 0.74), (3, 4, 0.9, 0.72)]
+    rows = [{"a": name(a), "b": name(b), "similarity": s, "agreement": g} for a, b, s, g in pairs]
+    put(store, "edges", rows, records.EDGES)
+    cfg = SurvivorsConfig(confirm=1.63, self_similarity=0.8, reference_similarity=0.8)
+    assert reasons(by_id(run(judge, store, ["descriptors", "edges", "images"], cfg))) == {2: "copy"}

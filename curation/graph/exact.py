@@ -1,7 +1,7 @@
-"""The copy graph: pairs of near-identical descriptors, and the groups they form.
+"""Pairs of near-identical descriptors by exact products.
 
-Source of the method: DINOv2 paper, appendix A.3 (k = 64 nearest neighbours, an edge above a cosine threshold,
-connected components by disjoint sets). Differs: products are exact, block by block, so no pair above the threshold is
+Source of the method: DINOv2 paper, appendix A.3 (k = 64 nearest neighbours, an edge above a cosine threshold).
+Differs: products are exact, block by block, so no pair above the threshold is
 missed but those past an image's 64 nearest.
 """
 
@@ -12,8 +12,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 BLOCK = 4096  # rows of one product: 64 MiB of float32 similarities
 
@@ -47,15 +45,6 @@ def _block(x: Floats, y: Floats, i0: int, j0: int, threshold: float, k: int, sam
     order = torch.argsort(r * len(y) + columns[r, at])
     r, c, similarity = r[order], columns[r, at][order], values[r, at][order]
     return (busy[r].numpy() + i0), (c.numpy() + j0), similarity.numpy().astype(np.float32)
-
-
-def components(n: int, a: Ints, b: Ints) -> Ints:
-    """Connected components of `n` nodes under undirected edges (a_i, b_i): (n,) labels, the smallest node of each."""
-    edges = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n))
-    _, labels = connected_components(edges, directed=False)
-    smallest = np.full(n, n, np.int64)
-    np.minimum.at(smallest, labels, np.arange(n))
-    return smallest[labels]
 
 
 def block_pairs(parts: list[int]) -> Iterator[tuple[int, int]]:
