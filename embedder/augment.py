@@ -31,7 +31,8 @@ class AugmentConfig:
     aspect: float = 4 / 3  # the crop's stretch is log-uniform between 1 / aspect and aspect
     whole: float = 0.0  # no crop at all
     flip: float = 0.5
-    rotate: float = 0.0  # by up to 25 degrees
+    rotate: float = 0.0  # by up to `angle`
+    angle: float = 25.0  # degrees
     quarter_turns: float = 0.0
     frame: float = 0.0  # zoomed out, up to half as large, on a plain background
     colour: float = 0.8
@@ -42,6 +43,7 @@ class AugmentConfig:
     noise: float = 0.0
     overlay: float = 0.0  # text and shapes, drawn by Pillow
     collage: float = 0.0  # pasted on, or blended with, another image of the batch
+    inner: tuple[float, float] = (0.55, 0.85)  # share of the edges that a pasted image covers
     jpeg: float = 0.0  # quality 5 to 60, by Pillow
 
 
@@ -66,6 +68,20 @@ EDITS = AugmentConfig(
     overlay=0.35,
     collage=0.08,
     jpeg=0.25,
+)
+# The same kinds further: for a network that knows `EDITS`.
+HARDER = replace(
+    EDITS,
+    area=(0.18, 1.0),
+    whole=0.15,
+    rotate=0.45,
+    angle=60.0,
+    quarter_turns=0.25,
+    frame=0.2,
+    strength=0.7,
+    overlay=0.45,
+    collage=0.3,
+    inner=(0.4, 0.85),
 )
 EASED = (
     "rotate",
@@ -100,7 +116,7 @@ def make_view(image_B3SS: Tensor, cfg: AugmentConfig, generator: torch.Generator
         (cfg.blur / 2, lambda x: blur(x, uniform(generator, 0.006, 0.04) * cfg.side)),
         (cfg.blur / 2, lambda x: blur(x, uniform(generator, 0.006, 0.02) * cfg.side)),
         (cfg.pixelate, lambda x: pixelate(x, uniform(generator, 0.2, 0.8))),
-        (cfg.collage / 2, lambda x: paste(x, cut_B3VV, generator)),
+        (cfg.collage / 2, lambda x: paste(x, cut_B3VV, cfg.inner, generator)),
         (cfg.collage / 2, lambda x: x.lerp(others(cut_B3VV, len(x), generator), uniform(generator, 0.15, 0.4))),
         (cfg.overlay, lambda x: by_pillow(x, draw_overlay, generator)),
         (cfg.noise, lambda x: x + uniform(generator, 0.01, 0.08) * torch.randn(x.shape, generator=generator)),
@@ -151,7 +167,7 @@ def crop_maps(B: int, cfg: AugmentConfig, generator: torch.Generator) -> Tensor:
     x, y = ((torch.rand(B, generator=generator) * 2 - 1) * (1 - extent) for extent in (width, height))
     framed = torch.where(chance(cfg.frame), 1 + torch.rand(B, generator=generator), 1.0)
     width, height = width * framed, height * framed
-    angle = torch.where(chance(cfg.rotate), (torch.rand(B, generator=generator) * 2 - 1) * math.radians(25), 0.0)
+    angle = torch.where(chance(cfg.rotate), (torch.rand(B, generator=generator) * 2 - 1) * math.radians(cfg.angle), 0.0)
     quarters = torch.randint(1, 4, (B,), generator=generator) * chance(cfg.quarter_turns)
     angle = angle + quarters * math.pi / 2
     mirror = torch.where(chance(cfg.flip), -1.0, 1.0)
@@ -199,10 +215,10 @@ def others(pool_B3VV: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return pool_B3VV[torch.randint(len(pool_B3VV), (count,), generator=generator)]
 
 
-def paste(view_B3VV: Tensor, pool_B3VV: Tensor, generator: torch.Generator) -> Tensor:
-    """Put each image, shrunk to 55-85% of the side, somewhere on another image."""
+def paste(view_B3VV: Tensor, pool_B3VV: Tensor, shares: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Put each image, shrunk to one of `shares` of the side, somewhere on another image."""
     V = view_B3VV.shape[-1]
-    inner = round(V * uniform(generator, 0.55, 0.85))
+    inner = round(V * uniform(generator, *shares))
     top, left = (round(uniform(generator, 0, V - inner)) for _ in range(2))
     canvas = others(pool_B3VV, len(view_B3VV), generator).clone()
     shrunk = functional.interpolate(view_B3VV, size=inner, mode="bilinear", antialias=True)

@@ -35,6 +35,7 @@ class Variant:
 VARIANTS = {
     "resnet50": Variant(bottleneck=True, blocks=(3, 4, 6, 3), widths=(64, 128, 256, 512), dim=512),
     "small": Variant(bottleneck=False, blocks=(1, 1, 1, 1), widths=(32, 64, 128, 256), dim=256),
+    "medium": Variant(bottleneck=False, blocks=(1, 1, 2, 2), widths=(32, 64, 128, 256), dim=256),
 }
 
 

@@ -90,7 +90,7 @@ def test_pixelate_keeps_size_and_loses_detail() -> None:
 
 
 def test_paste_leaves_the_other_image_around() -> None:
-    out = paste(torch.ones(1, 3, 40, 40), torch.zeros(1, 3, 40, 40), chance())
+    out = paste(torch.ones(1, 3, 40, 40), torch.zeros(1, 3, 40, 40), (0.55, 0.85), chance())
     assert 0.55**2 - 0.05 < out.mean() < 0.85**2 + 0.05
     assert set(out.unique().tolist()) <= {0.0, 1.0} or out.unique().numel() < 20
 
