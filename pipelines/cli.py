@@ -145,6 +145,35 @@ def check(run_dir: RunDir, as_json: AsJson = False) -> None:
     raise typer.Exit(int(any(broken.values())))
 
 
+@app.command()
+def calibrate(
+    pool: Annotated[list[str], typer.Option(help="Directory, tar, Parquet file or glob of your images; again for more.")],
+    network: Annotated[str, typer.Option(help="Copy network: a shipped name, or a weights file.")] = "copy-small",
+    images: Annotated[int, typer.Option(min=60, help="Images to draw; one in three is edited.")] = 3000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw and the edits.")] = 0,
+    pool_size: Annotated[
+        int | None, typer.Option(min=2, help="Images that precision is stated for; default: all found.")
+    ] = None,
+    copies: Annotated[float, typer.Option(min=0.001, max=0.5, help="Share of the pool that are edited copies.")] = 0.1,
+    labels: Annotated[Path | None, typer.Option(help="CSV of uri_a, uri_b, same: what borderline pairs are.")] = None,
+    ask: Annotated[Path | None, typer.Option(help="Write the borderline pairs to this CSV file, to be labelled.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a recipe with the values to this TOML file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Thresholds for telling copies among your own images, with precision and recall, from edits of a sample.
+
+    [dim]curate calibrate --pool crawl/ --out calibrated.toml[/dim]
+    """
+    from pipelines.calibrate import Question
+    from pipelines.calibrate import calibrate as measure
+    from pipelines.calibrated import facts, report, write
+
+    asked = Question(sources=tuple(pool), network=network, images=images, seed=seed, pool_size=pool_size, copies=copies)
+    found = measure(asked, labels)
+    write(found, out, ask)
+    print(json.dumps(facts(found)) if as_json else report(found))
+
+
 @seeds_app.command("add")
 def seeds_add(
     name: Annotated[str, typer.Argument(help="The name to use in --seeds or --protect.")],

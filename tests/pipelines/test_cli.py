@@ -12,7 +12,7 @@ import pytest
 from pipelines.cli import main
 from tests.pipelines.conftest import World
 
-VERBS = ("run", "crawl", "status", "query", "report", "check", "seeds", "demo", "doctor")
+VERBS = ("run", "crawl", "status", "query", "report", "check", "calibrate", "seeds", "demo", "doctor")
 
 
 def call(*arguments: object) -> int:
