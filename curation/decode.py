@@ -69,23 +69,40 @@ def read_header(data: bytes, max_pixels: int) -> Header:
 
 
 def decode(data: bytes, side: int, fit: str) -> Any:
-    """Encoded bytes to a (3, side, side) uint8 RGB tensor. Raises Reject.
+    """Encoded bytes to a (3, H, W) uint8 RGB tensor. Raises Reject.
 
-    fit: "squash" resizes to side x side whatever the aspect; "crop" brings the short edge to `side` and cuts the centre.
+    fit: "squash" makes side x side whatever the aspect; "crop" brings the short edge to `side` and cuts the centre square.
+    "skew" and "short" are SSCD's, bilinear where the others are bicubic: the square of "squash", and all of the picture
+    with a short edge of `side`; a strip longer than LONGEST is cut to its centre first, as for "crop".
     """
     import torch
     from torch.nn.functional import interpolate
 
     rgb = _load(data, side, "RGB")
-    rgb = _centre(rgb) if fit == "crop" else rgb
+    rgb = rgb if fit in _SQUARE else _centre(rgb)
     pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None]
     height, width = rgb.shape[:2]
-    scale = side / min(height, width)
-    size = (side, side) if fit == "squash" else (max(side, round(height * scale)), max(side, round(width * scale)))
+    size = _resized(height, width, side, fit)
     if size != (height, width):
-        pixels = interpolate(pixels, size=size, mode="bicubic", antialias=True)
+        pixels = interpolate(pixels, size=size, mode="bilinear" if fit in _BILINEAR else "bicubic", antialias=True)
+    if fit != "crop":
+        return pixels[0].contiguous()
     top, left = (size[0] - side) // 2, (size[1] - side) // 2
     return pixels[0, :, top : top + side, left : left + side].contiguous()
+
+
+_SQUARE, _BILINEAR = ("squash", "skew"), ("skew", "short")
+
+
+def _resized(height: int, width: int, side: int, fit: str) -> tuple[int, int]:
+    """(H, W) before anything is cut off, the short edge at `side`; "short" drops the long one's fraction, as torchvision does."""
+    if fit in _SQUARE:
+        return side, side
+    short = min(height, width)
+    if fit == "short":
+        return max(side, int(height * side / short)), max(side, int(width * side / short))
+    scale = side / short
+    return max(side, round(height * scale)), max(side, round(width * scale))
 
 
 def _centre(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -105,6 +122,14 @@ def decode_grey(data: bytes, side: int) -> NDArray[np.uint8]:
     """Encoded bytes to a (side, side) uint8 grey image, whatever the aspect. Raises Reject."""
     grey = Image.fromarray(_load(data, side, "L"))
     return np.asarray(grey.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+
+def decode_grey_whole(data: bytes, longest: int) -> NDArray[np.uint8]:
+    """Encoded bytes to a (H, W) uint8 grey image in its own aspect, the longer edge at `longest`. Raises Reject."""
+    grey = Image.fromarray(_load(data, longest, "L"))
+    scale = longest / max(grey.size)
+    size = (max(1, round(grey.width * scale)), max(1, round(grey.height * scale)))
+    return np.asarray(grey.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0))
 
 
 def _load(data: bytes, side: int, mode: str) -> NDArray[np.uint8]:

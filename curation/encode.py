@@ -16,19 +16,29 @@ from curation.store import vector_array
 
 def encode_batch(batch: pa.Table, encoder: Encoder, column: str, schema: pa.Schema) -> pa.Table:
     """A batch (image_id, bytes) to `schema` (image_id, `column`, verdict); undecodable images: zeros and a reason."""
-    pixels = torch.zeros(batch.num_rows, 3, encoder.side, encoder.side, dtype=torch.uint8)
+    pixels: dict[int, Any] = {}
     reasons: dict[int, dict[str, object]] = {}
     for row, data in enumerate(batch["bytes"].to_pylist()):
         try:
             pixels[row] = decode(data or b"", encoder.side, encoder.fit)
         except Reject as reject:
             reasons[row] = {"drop_reason": reject.reason, "error_message": reject.detail}
-    vectors = unit(np.asarray(encoder(pixels), np.float32))
+    vectors = np.zeros((batch.num_rows, encoder.dim), np.float32)
+    for rows in by_size(pixels):
+        vectors[rows] = unit(np.asarray(encoder(torch.stack([pixels[row] for row in rows])), np.float32))
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()
     reasons |= {row: {"drop_reason": "not_finite", "error_message": f"{encoder.name} gave no number"} for row in broken}
     vectors[list(reasons)] = 0
     columns: list[Any] = [batch["image_id"].combine_chunks(), vector_array(vectors, schema.field(column).type)]
     return pa.Table.from_arrays([*columns, *records.verdicts(batch.num_rows, reasons)], schema=schema)
+
+
+def by_size(pixels: dict[int, Any]) -> list[list[int]]:
+    """Row numbers, those of pictures of one size together: networks that keep the aspect get them size by size."""
+    sizes: dict[tuple[int, ...], list[int]] = {}
+    for row, picture in pixels.items():
+        sizes.setdefault(tuple(picture.shape), []).append(row)
+    return list(sizes.values())
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """The copy-detection network, in SSCD's form: a ResNet trunk, GeM pooling, one linear layer, unit length.
 
 What is special: GeM with a fixed p = 3 in place of the average pool (a learned p diverged for SSCD's authors), and `fc`
-holds the descriptor's projection, so that torchvision-layout SSCD files load without renaming. The small network adds
-up what it sees in the whole picture and in its centre, which makes up for the frames and turns it was trained too
-briefly on.
+holds the descriptor's projection. Tensors bear torchvision's names; `sscd.py` reads the official files. The small
+network adds up what it sees in the whole picture and in its centre, which makes up for the frames and turns it was
+trained too briefly on.
 Source: arXiv 2202.10261 section 4; RegionGeM and model code of facebookresearch/sscd-copy-detection (MIT).
 
 Letters: B images, C channels, H W pixels, h w positions after the trunk, E descriptor width.
@@ -22,8 +22,10 @@ class Variant:
 
     bottleneck: bool
     blocks: tuple[int, ...]
-    widths: tuple[int, ...]  # inner width of each stage; a bottleneck puts out four times as much
+    widths: tuple[int, ...]  # base width of each stage; a bottleneck puts out four times as much
     dim: int  # descriptor width
+    groups: int = 1  # of a bottleneck's 3x3 convolution ...
+    inner: int = 1  # ... and its width, in base widths
 
     @property
     def expansion(self) -> int:
@@ -31,9 +33,11 @@ class Variant:
         return 4 if self.bottleneck else 1
 
 
-# resnet50: SSCD's released models, 512-d. small: trained here, see weights/copy-small.md.
+# resnet50: SSCD's released models, 512-d; resnext101: its large one, ResNeXt-101 32x4d (32 groups, 4 channels each in the
+# first stage). small: trained here, see weights/copy-small.md. medium: the same, two blocks in the last stages.
 VARIANTS = {
     "resnet50": Variant(bottleneck=True, blocks=(3, 4, 6, 3), widths=(64, 128, 256, 512), dim=512),
+    "resnext101": Variant(bottleneck=True, blocks=(3, 4, 23, 3), widths=(64, 128, 256, 512), dim=1024, groups=32, inner=2),
     "small": Variant(bottleneck=False, blocks=(1, 1, 1, 1), widths=(32, 64, 128, 256), dim=256),
     "medium": Variant(bottleneck=False, blocks=(1, 1, 2, 2), widths=(32, 64, 128, 256), dim=256),
 }
@@ -42,13 +46,13 @@ VARIANTS = {
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut."""
 
-    def __init__(self, before: int, width: int, stride: int) -> None:
+    def __init__(self, shape: Variant, before: int, width: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = _shortcut(before, width, stride)
+        self.downsample = _shortcut(before, width * shape.expansion, stride)
 
     def forward(self, x_BChw: Tensor) -> Tensor:
         y = functional.relu(self.bn1(self.conv1(x_BChw)))
@@ -59,15 +63,16 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1, 3x3 (which carries the stride), 1x1 and a shortcut; the output is four times as wide as the inside."""
 
-    def __init__(self, before: int, width: int, stride: int) -> None:
+    def __init__(self, shape: Variant, before: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(before, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(4 * width)
-        self.downsample = _shortcut(before, 4 * width, stride)
+        inner, after = width * shape.inner, width * shape.expansion
+        self.conv1 = nn.Conv2d(before, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, groups=shape.groups, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, after, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(after)
+        self.downsample = _shortcut(before, after, stride)
 
     def forward(self, x_BChw: Tensor) -> Tensor:
         y = functional.relu(self.bn1(self.conv1(x_BChw)))
@@ -142,8 +147,8 @@ class CopyNet(nn.Module):
 
 def _stage(shape: Variant, before: int, width: int, count: int, stride: int) -> nn.Sequential:
     block = Bottleneck if shape.bottleneck else BasicBlock
-    first = block(before, width, stride)
-    return nn.Sequential(first, *(block(width * shape.expansion, width, 1) for _ in range(count - 1)))
+    first = block(shape, before, width, stride)
+    return nn.Sequential(first, *(block(shape, width * shape.expansion, width, 1) for _ in range(count - 1)))
 
 
 def _initialise(model: CopyNet) -> None:

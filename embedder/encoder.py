@@ -1,13 +1,15 @@
 """A weights file as a function: uint8 images to unit vectors.
 
-A weights file is safetensors and describes itself: its metadata holds one JSON object under the key "curate".
+A weights file is safetensors and describes itself: its metadata holds one JSON object under the key "curate". SSCD's
+official files are read too (`sscd.py`).
 
-Letters: B images, S pixels (the encoder's own side), E output width.
+Letters: B images, H W pixels, S pixels (the encoder's own side), E output width.
 """
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from embedder import sscd
 from embedder.copynet import CopyNet
 from embedder.vit import VisionTransformer, VitConfig
 
@@ -40,7 +43,7 @@ class Encoder:
     digest: str  # SHA-256 of the weights file, hex
     dim: int
     side: int  # pixels
-    fit: str  # "squash" or "crop": how an image becomes side x side
+    fit: str  # how an image is brought to `side` (curation/decode.py): "short" keeps its aspect, all others make a square
     network: nn.Module
     device: str
     half: bool  # bfloat16 arithmetic
@@ -49,26 +52,64 @@ class Encoder:
     confirm: float | None = None  # ... cosine + agreement of thumbnails from which a pair counts, where both are looked at
 
     @torch.inference_mode()
-    def __call__(self, image_B3SS: Tensor) -> Tensor:
+    def __call__(self, image_B3HW: Tensor) -> Tensor:
         """Returns (B, E) float32 on the CPU, rows of unit length.
 
-        image_B3SS: uint8 RGB on any device. Raises ValueError on another type or size.
+        image_B3HW: uint8 RGB on any device, S x S, or with a short edge of S where `fit` is "short". Raises ValueError on
+        another type or size.
         """
-        if image_B3SS.dtype != torch.uint8 or image_B3SS.shape[1:] != (3, self.side, self.side):
-            got = f"{image_B3SS.dtype} {tuple(image_B3SS.shape)}"
-            raise ValueError(f"{self.name} takes uint8 (B, 3, {self.side}, {self.side}), not {got}")
-        pixels = image_B3SS.to(self.device).float() / 255
+        if image_B3HW.dtype != torch.uint8 or not self._fits(image_B3HW.shape[1:]):
+            edges = f"short edge {self.side}" if self.fit == "short" else f"{self.side}, {self.side}"
+            got = f"{image_B3HW.dtype} {tuple(image_B3HW.shape)}"
+            raise ValueError(f"{self.name} takes uint8 (B, 3, {edges}), not {got}")
+        pixels = image_B3HW.to(self.device).float() / 255
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.half):
             out = self.network(normalise(pixels).contiguous(memory_format=torch.channels_last))
         return functional.normalize(out.float(), dim=1).cpu()
 
+    def _fits(self, shape: torch.Size) -> bool:
+        channels, *edges = shape
+        return channels == 3 and (min(edges) == self.side if self.fit == "short" else edges == [self.side] * 2)
 
-def load_encoder(name_or_path: str, device: str = "cpu") -> Encoder:
-    """Load a shipped encoder by name, or a weights file by path.
 
-    Raises ValueError if there is no such file, if it is damaged, or if its tensors do not fit the network it names.
+def load_encoder(name_or_path: str, device: str = "cpu", size: str = "") -> Encoder:
+    """Load a shipped encoder by name, or a weights file by path: one of this project's, or one of SSCD's (.pt).
+
+    size: "288" brings the short edge to 288 pixels, "320x320" the picture to a square of 320; "" is the network's own.
+    Raises ValueError if there is no such file, if it is damaged, if its tensors do not fit the network it names, or if
+    that network cannot take another size.
     """
     path = _find(name_or_path)
+    found = _load_sscd(path, device) if path.suffix in sscd.SUFFIXES else _load_own(path, device)
+    return resized(found, size) if size else found
+
+
+def resized(encoder: Encoder, size: str) -> Encoder:
+    """The encoder at another input size, "N" or "NxN" pixels. Raises ValueError for a size or a network that cannot.
+
+    Thresholds belong to a size: they stay at the network's own, and SSCD's at both sizes that its authors recommend.
+    """
+    asked = re.fullmatch(r"(\d{2,4})(?:x(\d{2,4}))?", size)
+    if not asked or (asked[2] or asked[1]) != asked[1] or not 32 <= int(asked[1]) <= 1024:
+        raise ValueError(f'size is "N" for the short edge or "NxN" for a square, 32 to 1024 pixels, not {size!r}')
+    if not isinstance(encoder.network, CopyNet):
+        raise ValueError(f"{encoder.name} takes {encoder.side} pixels and no other size")
+    square = "skew" if encoder.fit == "short" else encoder.fit
+    other = replace(encoder, side=int(asked[1]), fit=square if asked[2] else "short")
+    if (other.side, other.fit) == (encoder.side, encoder.fit) or (encoder.fit == sscd.FIT and size in sscd.SIZES):
+        return other
+    return replace(other, self_similarity=None, reference_similarity=None, confirm=None)
+
+
+def _load_sscd(path: Path, device: str) -> Encoder:
+    try:
+        network, known = sscd.read_network(path), sscd.thresholds(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is not a usable SSCD file: {error}") from error
+    return _encoder(path, device, network, name=path.name.split(".")[0], side=sscd.SIDE, fit=sscd.FIT, **known)
+
+
+def _load_own(path: Path, device: str) -> Encoder:
     try:
         with safe_open(path, "pt") as file:
             card = json.loads((file.metadata() or {})[KEY])
@@ -78,12 +119,15 @@ def load_encoder(name_or_path: str, device: str = "cpu") -> Encoder:
         name, side, fit = str(card["name"]), int(card["side"]), str(card["fit"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a usable weights file: {str(error).strip().splitlines()[0]}") from error
+    known = {key: card.get(key) for key in ("self_similarity", "reference_similarity", "confirm")}
+    return _encoder(path, device, network, name=name, side=side, fit=fit, **known)
+
+
+def _encoder(path: Path, device: str, network: CopyNet | VisionTransformer, **told: Any) -> Encoder:
     network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-    return Encoder(
-        name=name, digest=hashlib.sha256(path.read_bytes()).hexdigest(), dim=network.dim, side=side, fit=fit,
-        network=network, device=device, half=_native_bfloat16(device),
-        **{key: card.get(key) for key in ("self_similarity", "reference_similarity", "confirm")},
-    )  # fmt: skip
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Encoder(digest=digest, dim=network.dim, network=network, device=device, half=_native_bfloat16(device), **told)
 
 
 def _find(name_or_path: str) -> Path:

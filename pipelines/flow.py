@@ -34,14 +34,14 @@ from pipelines.config import Recipe, RecipeError
 
 def _load(cfg: Any, _side: Mapping[str, Any]) -> Encoder:
     """The network a config names, on the GPU that this worker was given, if any."""
-    return load_encoder(cfg.network, "cuda" if torch.cuda.is_available() else "cpu")
+    return load_encoder(cfg.network, "cuda" if torch.cuda.is_available() else "cpu", getattr(cfg, "size", ""))
 
 
 @functools.cache
-def network(name: str) -> CopyEncoder:
-    """A network by name or file, loaded once per process; RecipeError if there is none."""
+def network(name: str, size: str = "") -> CopyEncoder:
+    """A network by name or file, at a size of input, loaded once per process; RecipeError if there is none."""
     try:
-        return load_encoder(name)
+        return load_encoder(name, size=size)
     except ValueError as error:
         raise RecipeError(str(error)) from error
 
@@ -125,7 +125,7 @@ def resolve(recipe: Recipe) -> Recipe:
     Where pairs are confirmed, all are looked at that the best agreement seen in practice could lift to `confirm`.
     Raises RecipeError if neither names a threshold.
     """
-    own, card = recipe.survivors, network(recipe.descriptors.network)
+    own, card = recipe.survivors, network(recipe.descriptors.network, recipe.descriptors.size)
     named = [value for value in (own.self_similarity, own.reference_similarity) if value is not None]
     confirm = own.confirm if own.confirm is not None else 0.0 if named else card.confirm or 0.0
     floor = round(confirm - BEST_AGREEMENT, 6) if confirm else None

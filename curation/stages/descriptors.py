@@ -16,7 +16,9 @@ class DescriptorsConfig:
     """Which network tells copies."""
 
     network: str = "copy-small"
-    """A shipped network by name, or a weights file."""
+    """A shipped network by name, or a weights file: one of this project's, or one of SSCD's (.torchvision.pt, ...)."""
+    size: str = ""
+    """"288": the short edge in pixels, aspect kept; "320x320": a square whatever the aspect; "": the network's own."""
 
 
 def describe(batch: pa.Table, encoder: Encoder, _cfg: DescriptorsConfig) -> pa.Table:

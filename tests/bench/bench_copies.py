@@ -2,6 +2,7 @@
 and its rate.
 
     python -m tests.bench.bench_copies --images DIR --truth FILE --json
+    python -m tests.bench.bench_copies --images DIR --truth FILE --network sscd --weights sscd_disc_mixup.torchvision.pt
 
 DIR holds tars of KEY.jpg; FILE is Parquet with columns key, original, transform (an original names itself or nothing).
 Every pair of images is ranked by similarity; a pair is true if both come from the same original. The threshold is the
@@ -27,6 +28,7 @@ from PIL import Image
 from scipy.fft import dctn
 
 from curation.decode import decode
+from curation.encode import by_size
 from embedder.encoder import Encoder, load_encoder
 from embedder.pictures import read_tars
 
@@ -76,22 +78,26 @@ def _threshold(similarity: np.ndarray, true: np.ndarray) -> float:
 _ENCODER: Encoder | None = None
 
 
-def _start(name: str) -> None:
+def _start(name: str, size: str) -> None:
     global _ENCODER
     torch.set_num_threads(1)
-    _ENCODER = load_encoder(name)
+    _ENCODER = load_encoder(name, size=size)
     # The first call plans the convolutions.
     _ENCODER(torch.zeros(BATCH, 3, _ENCODER.side, _ENCODER.side, dtype=torch.uint8))
 
 
 def _describe(batch: list[bytes]) -> np.ndarray:
     assert _ENCODER is not None
-    return np.asarray(_ENCODER(torch.stack([decode(data, _ENCODER.side, _ENCODER.fit) for data in batch])))
+    pictures = dict(enumerate(decode(data, _ENCODER.side, _ENCODER.fit) for data in batch))
+    descriptors = np.empty((len(batch), _ENCODER.dim), np.float32)
+    for rows in by_size(pictures):
+        descriptors[rows] = _ENCODER(torch.stack([pictures[row] for row in rows]))
+    return descriptors
 
 
-def describe(folder: Path, name: str) -> tuple[list[str], np.ndarray, float]:
+def describe(folder: Path, name: str, size: str = "") -> tuple[list[str], np.ndarray, float]:
     """Returns keys, descriptors (N, D) and images per second with the workers already started."""
-    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn"), initializer=_start, initargs=(name,)) as pool:
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn"), initializer=_start, initargs=(name, size)) as pool:
         list(pool.map(time.sleep, [0.5] * PROCESSES))  # both workers are up
         began = time.monotonic()
         images = list(read_tars(folder))
@@ -106,11 +112,18 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--truth", type=Path, required=True)
     parser.add_argument("--encoder", default="copy-small")
+    parser.add_argument("--network", choices=["sscd"], help="an official network in place of --encoder, from --weights")
+    parser.add_argument("--weights", default="", help="its file: .torchvision.pt, .classy.pt or .torchscript.pt")
+    parser.add_argument("--size", default="", help='"288" for the short edge, "320x320" for a square; else the network\'s own')
     parser.add_argument("--json", action="store_true", help="print only the JSON object")
     args = parser.parse_args()
+    if args.network:
+        if not args.weights:
+            parser.error("--network sscd needs --weights FILE")
+        args.encoder = args.weights
     rows = pq.read_table(args.truth).to_pylist()
     truth = {row["key"]: (row["original"] or row["key"], row["transform"] or "original") for row in rows}
-    keys, descriptors, rate = describe(args.images, args.encoder)
+    keys, descriptors, rate = describe(args.images, args.encoder, args.size)
     recall, per_transform, threshold = recall_at_precision(descriptors, keys, truth)
     hashes = np.stack([perceptual_hash(data) for _, data in read_tars(args.images)]) / 8
     phash_recall, phash_per_transform, _ = recall_at_precision(hashes, keys, truth)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from curation.decode import Reject, decode, decode_grey, read_header
 from pipelines.demo.hostile import png_header
+from tests.curation.making import picture
 
 LIMIT = 10_000_000
 
@@ -61,6 +62,33 @@ def test_squash_keeps_all_and_crop_keeps_the_centre() -> None:
     image.paste((255, 255, 255), (20, 0, 40, 20))
     assert decode(encoded(image), 20, "crop").float().mean() > 250
     assert 70 < decode(encoded(image), 20, "squash").float().mean() < 100
+
+
+@pytest.mark.parametrize("size", [(640, 427), (427, 640), (500, 500), (300, 288)])
+def test_sscds_fits_resize_as_pillow_does(size: tuple[int, int]) -> None:
+    image = picture(3).resize(size, Image.Resampling.NEAREST)
+    width, height = size
+    scale = 288 / min(size)
+    shown = {"short": (int(width * scale), int(height * scale)), "skew": (288, 288)}  # torchvision drops the fraction
+    for fit, shape in shown.items():
+        expected = np.asarray(image.resize(shape, Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+        ours = decode(encoded(image), 288, fit).numpy()
+        assert ours.shape == expected.shape
+        assert np.abs(ours.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("fit", ["short", "skew"])
+def test_a_scaled_jpeg_is_within_a_level_of_a_whole_one(fit: str) -> None:
+    """A JPEG of four times the side is decoded at half its size (scaled DCT) and resized from there."""
+    data = encoded(picture(5).resize((1300, 1200), Image.Resampling.BICUBIC), "JPEG", quality=85)
+    whole = encoded(Image.open(io.BytesIO(data)))
+    difference = (decode(data, 288, fit).int() - decode(whole, 288, fit).int()).abs().float()
+    assert difference.mean() < 1
+    assert difference.max() < 48
+
+
+def test_a_long_strip_is_cut_before_it_is_brought_to_its_short_edge() -> None:
+    assert decode(encoded(Image.new("RGB", (4000, 10))), 64, "short").shape == (3, 64, 512)
 
 
 def test_a_long_strip_is_cropped_without_growing() -> None:

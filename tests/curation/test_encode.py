@@ -62,6 +62,24 @@ def test_an_image_is_encoded_alike_whatever_shares_its_batch():
     np.testing.assert_array_equal(matrix(run(batch(b"", BLUE, RED))["embedding"])[2], alone)
 
 
+class Shape(MeanColour):
+    """Height and width of what it is given, and how many came with it."""
+
+    dim, fit = 3, "short"
+
+    def __call__(self, pixels: Any) -> Any:
+        count, _, height, width = pixels.shape
+        return np.tile(np.array([height, width, count], np.float32), (count, 1))
+
+
+def test_pictures_that_keep_their_aspect_are_encoded_size_by_size():
+    sizes = [(20, 10), (10, 20), (40, 20), (10, 10)]
+    table = batch(b"", *(encoded(Image.new("RGB", size)) for size in sizes))
+    vectors = matrix(encode_batch(table, Shape(), "embedding", records.embeddings(3))["embedding"])
+    expected = unit(np.array([[0, 0, 0], [8, 16, 2], [16, 8, 1], [8, 16, 2], [8, 8, 1]]))
+    np.testing.assert_allclose(vectors, expected, atol=1e-3)
+
+
 def test_an_empty_batch():
     assert run(batch(b"x").slice(1)).num_rows == 0
 
