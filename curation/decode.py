@@ -95,7 +95,7 @@ _SQUARE, _BILINEAR = ("squash", "skew"), ("skew", "short")
 
 
 def _resized(height: int, width: int, side: int, fit: str) -> tuple[int, int]:
-    """(H, W) before anything is cut off, the short edge at `side`; "short" drops the long one's fraction, as torchvision does."""
+    """(H, W) before anything is cut off. "short" drops the fraction of the long edge, as torchvision does."""
     if fit in _SQUARE:
         return side, side
     short = min(height, width)

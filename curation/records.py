@@ -142,6 +142,15 @@ def embeddings(dim: int) -> pa.Schema:
     return pa.schema([IMAGE_ID, column("embedding", vectors(dim), "unit-length feature"), *VERDICT])
 
 
+WHITENING = pa.schema(
+    [
+        column("row", pa.int32(), "-1: the mean descriptor; 0..: rows of the whitening matrix, none where it only centres"),
+        column("vector", pa.list_(pa.float32()), "as wide as the descriptors"),
+    ]
+)
+"""One row is one row of the whitening."""
+
+
 EDGES = pa.schema(
     [
         column("a", pa.string(), "image_id"),
@@ -253,6 +262,12 @@ NOUNS: dict[str, str] = {
     "shards": "bytes in the curated tars",
 }
 """Every noun in the order of the flow: the folders of a run and the views of `curate query`."""
+
+OPTIONAL: dict[str, str] = {
+    "described": "copy descriptors before whitening",
+    "whitening": "mean and matrix of the whitening",
+}
+"""Nouns that only some recipes make; views too."""
 
 
 def verdicts(rows: int, reason: dict[int, dict[str, object]] | None = None) -> list[pa.Array]:

@@ -29,6 +29,7 @@ from curation.stages.screened import ScreenedConfig
 from curation.stages.selection import SeedPlan, SelectionConfig
 from curation.stages.sources import SourcesConfig
 from curation.stages.survivors import SurvivorsConfig
+from curation.stages.whitening import WhiteningConfig
 from curation.web.policy import CrawlPolicy
 
 
@@ -106,6 +107,15 @@ class Recipe:
     def as_is(self) -> tuple[str, ...]:
         """Seed sets that enter the manifest as they are."""
         return tuple(s.name for s in self.seeds if "as_is" in s.mode)
+
+    @property
+    def described_config(self) -> DescriptorsConfig:
+        """What the network's own descriptors depend on."""
+        return replace(self.descriptors, whiten="none", whiten_sample=1)
+
+    @property
+    def whitening_config(self) -> WhiteningConfig:
+        return WhiteningConfig(whiten=self.descriptors.whiten, sample=self.descriptors.whiten_sample)
 
     @property
     def edges_config(self) -> EdgesConfig:

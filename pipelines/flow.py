@@ -25,6 +25,7 @@ from curation.stages import (
     selection,
     sources,
     survivors,
+    whitening,
 )
 from curation.stages.sanitized import OFF, Detectors, SanitizedConfig
 from embedder.detectors import load_faces, load_scorer
@@ -56,6 +57,7 @@ class Step:
 
     stage: Stage
     config: Callable[[Recipe], Any]
+    wanted: Callable[[Recipe], bool] = lambda _: True  # whether a recipe asks for it
 
 
 def _detectors(cfg: SanitizedConfig, _side: Mapping[str, Any]) -> Detectors:
@@ -88,7 +90,17 @@ def _detector_digest(cfg: SanitizedConfig) -> str:
 
 sanitize = replace(sanitized.STAGE, setup=_detectors, weights=_detector_digest)
 describe = replace(descriptors.STAGE, setup=_load, weights=_digest)
+described = replace(descriptors.DESCRIBED, setup=_load, weights=_digest)
 embed = replace(embeddings.STAGE, setup=_load, weights=_digest)
+
+
+def _whitened(recipe: Recipe) -> bool:
+    return recipe.descriptors.whiten != "none"
+
+
+def _raw(recipe: Recipe) -> bool:
+    return not _whitened(recipe)
+
 
 FLOW: tuple[Step, ...] = (
     Step(sources.STAGE, lambda r: r.sources_config),  # directories, tars, Parquet: split into parts
@@ -98,7 +110,10 @@ FLOW: tuple[Step, ...] = (
     Step(screened.SCREENED, lambda r: r.screened),  # size, shape, entropy, blur; the hash of each image
     Step(screened.CLEANED, lambda r: r.screened),  # near-exact duplicates dropped
     Step(sanitize, lambda r: r.sanitized),  # NSFW images quarantined, faces blurred
-    Step(describe, lambda r: r.descriptors),  # a copy descriptor per image
+    Step(describe, lambda r: r.described_config, _raw),  # a copy descriptor per image; or, where the recipe whitens them:
+    Step(described, lambda r: r.described_config, _whitened),  # the network's own
+    Step(whitening.WHITENING, lambda r: r.whitening_config, _whitened),  # their mean and axes in the pool
+    Step(whitening.WHITENED, lambda r: r.whitening_config, _whitened),  # what that makes of them
     Step(edges.STAGE, lambda r: r.edges_config),  # pairs of copies
     Step(survivors.STAGE, lambda r: r.survivors_config),  # one image of every group, none that copies a protected one
     Step(embed, lambda r: r.embeddings),  # a feature per surviving image
@@ -126,14 +141,14 @@ def resolve(recipe: Recipe) -> Recipe:
     Raises RecipeError if neither names a threshold.
     """
     own, card = recipe.survivors, network(recipe.descriptors.network, recipe.descriptors.size)
+    known = None if _whitened(recipe) else card  # the card's values are for the network's own descriptors
     named = [value for value in (own.self_similarity, own.reference_similarity) if value is not None]
-    confirm = own.confirm if own.confirm is not None else 0.0 if named else card.confirm or 0.0
+    confirm = own.confirm if own.confirm is not None else 0.0 if named else getattr(known, "confirm", None) or 0.0
     floor = round(confirm - BEST_AGREEMENT, 6) if confirm else None
-    pair = {name: _first(getattr(own, name), floor, getattr(card, name)) for name in _THRESHOLDS}
+    pair = {name: _first(getattr(own, name), floor, getattr(known, name, None)) for name in _THRESHOLDS}
     if None in pair.values():
-        raise RecipeError(
-            f"{recipe.descriptors.network} has no calibrated thresholds: name {' and '.join(_THRESHOLDS)} in [survivors]"
-        )
+        what = f"{recipe.descriptors.network}{', whitened,' if _whitened(recipe) else ''}"
+        raise RecipeError(f"{what} has no calibrated thresholds: name {' and '.join(_THRESHOLDS)} in [survivors]")
     return replace(recipe, survivors=replace(own, confirm=confirm, **pair))
 
 

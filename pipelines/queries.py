@@ -22,7 +22,7 @@ from curation import crawl_records, records
 from curation.store import Store
 from pipelines.run_files import RunFiles
 
-ALL = records.NOUNS | crawl_records.CRAWL_NOUNS
+ALL = records.NOUNS | records.OPTIONAL | crawl_records.CRAWL_NOUNS
 DERIVED = ("verdicts", "dropped", "funnel", "quarantine")  # views over the nouns' views, in the order in which they are made
 _ROOT = "run://run"  # what DuckDB sees instead of the run folder's own path
 _READS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
@@ -32,7 +32,8 @@ def schema(noun: str) -> pa.Schema:
     """Columns of a noun's view: those of `records`, vectors as DuckDB shows them (lists of float32), and `status`."""
     stored = getattr(records, noun.upper(), getattr(crawl_records, noun.upper(), None))
     if stored is None:
-        stored = {"descriptors": records.descriptors, "embeddings": records.embeddings}[noun](1)
+        made = {"described": records.descriptors, "descriptors": records.descriptors, "embeddings": records.embeddings}
+        stored = made[noun](1)
     fields = [pa.field(f.name, pa.list_(pa.float32())) if pa.types.is_fixed_size_list(f.type) else f for f in stored]
     return pa.schema([*fields, pa.field("status", pa.string())] if noun == "images" else fields)
 

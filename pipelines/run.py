@@ -36,9 +36,11 @@ def execute(recipe: Recipe, out: str, *, workers: int | None = None, address: st
         with Cluster(store.url, workers, address) as cluster:
             progress.started(cluster.workers, cluster.device, recipe)
             job = Job(store, fetched, cluster, progress)
+            _forget_unasked(store, recipe)
             for step in FLOW:
-                do(job, step)
-                _stop_if_empty(job, step.stage.name)
+                if step.wanted(recipe):
+                    do(job, step)
+                    _stop_if_empty(job, step.stage.name)
         facts = summarise(out).facts
         write_card(out, facts["funnel"], facts["curated"])
     return recipe
@@ -54,6 +56,13 @@ def _crawled(recipe: Recipe, out: str, workers: int | None, address: str | None,
     only = replace(recipe, pool=replace(recipe.pool, sources=lists))
     crawl(only, folder, workers=workers, address=address, progress=progress)
     return replace(recipe, pool=replace(recipe.pool, sources=(*rest, folder)))
+
+
+def _forget_unasked(store: Store, recipe: Recipe) -> None:
+    """Remove the parts of nouns that an earlier recipe of the folder asked for and this one does not."""
+    wanted = {step.stage.name for step in FLOW if step.wanted(recipe)}
+    for noun in {step.stage.name for step in FLOW} - wanted:
+        store.trim(noun, set())
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:

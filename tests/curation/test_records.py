@@ -8,6 +8,7 @@ import pytest
 from curation import crawl_records, records
 
 SCHEMAS = {name: value for name, value in (vars(records) | vars(crawl_records)).items() if isinstance(value, pa.Schema)} | {
+    "DESCRIBED": records.descriptors(4),
     "DESCRIPTORS": records.descriptors(4),
     "EMBEDDINGS": records.embeddings(4),
 }
@@ -21,7 +22,7 @@ def test_every_column_has_a_meaning_and_a_name_of_its_own(name):
 
 
 def test_every_noun_has_a_schema():
-    assert {noun.upper() for noun in records.NOUNS | crawl_records.CRAWL_NOUNS} == set(SCHEMAS)
+    assert {noun.upper() for noun in records.NOUNS | records.OPTIONAL | crawl_records.CRAWL_NOUNS} == set(SCHEMAS)
 
 
 def test_whatever_can_drop_a_row_says_why_in_the_same_columns():

@@ -9,26 +9,31 @@ import pytest
 
 from curation import records
 from curation.stage import MapStage
+from curation.stages.descriptors import DescriptorsConfig
 from curation.stages.survivors import SurvivorsConfig
 from pipelines.config import Recipe, RecipeError
 from pipelines.flow import FLOW, network, resolve
 from pipelines.steps import recipe_print
 
 ROOT = Path(__file__).parents[2]
+WHITENED = replace(Recipe(), descriptors=DescriptorsConfig(whiten="pca"))
 
 
 def test_stages_consume_what_was_produced_before() -> None:
-    made: set[str] = set()
-    for step in FLOW:
-        needed = set(step.stage.consumes) | set(step.stage.also if isinstance(step.stage, MapStage) else ())
-        assert needed <= made, step.stage.name
-        made.add(step.stage.name)
+    for recipe in (Recipe(), WHITENED):
+        made: set[str] = set()
+        for step in (step for step in FLOW if step.wanted(recipe)):
+            needed = set(step.stage.consumes) | set(step.stage.also if isinstance(step.stage, MapStage) else ())
+            assert needed <= made, step.stage.name
+            assert step.stage.name not in made
+            made.add(step.stage.name)
 
 
 def test_nouns_are_the_flow_and_have_views() -> None:
-    names = [step.stage.name for step in FLOW]
-    assert names == list(records.NOUNS)
-    assert set(names) <= {path.stem for path in (ROOT / "sql" / "views").glob("*.sql")}
+    assert [step.stage.name for step in FLOW if step.wanted(Recipe())] == list(records.NOUNS)
+    names = {step.stage.name for step in FLOW if step.wanted(WHITENED)}
+    assert names == {*records.NOUNS, *records.OPTIONAL}
+    assert names <= {path.stem for path in (ROOT / "sql" / "views").glob("*.sql")}
 
 
 def resolved(**named: float) -> SurvivorsConfig:
@@ -54,6 +59,19 @@ def test_a_cosine_that_the_recipe_names_decides_alone() -> None:
 def test_a_network_without_thresholds_asks_for_them() -> None:
     with pytest.raises(RecipeError, match="no calibrated thresholds"):
         resolve(replace(Recipe(), descriptors=replace(Recipe().descriptors, network="vitti16-small")))
+
+
+def test_a_whitened_networks_thresholds_must_be_named() -> None:
+    with pytest.raises(RecipeError, match="copy-small, whitened, has no calibrated thresholds"):
+        resolve(WHITENED)
+    own = resolve(replace(WHITENED, survivors=SurvivorsConfig(self_similarity=0.4, reference_similarity=0.3))).survivors
+    assert (own.self_similarity, own.reference_similarity, own.confirm) == (0.4, 0.3, 0)
+
+
+def test_the_kind_of_whitening_is_no_matter_to_the_raw_descriptors() -> None:
+    step = next(s for s in FLOW if s.stage.name == "described")
+    other = replace(Recipe(), descriptors=DescriptorsConfig(whiten="centre", whiten_sample=9))
+    assert recipe_print(step.stage, step.config(WHITENED)) == recipe_print(step.stage, step.config(other))
 
 
 def test_fingerprints_follow_config_version_and_weights() -> None:

@@ -127,6 +127,8 @@ def sound_rows() -> Rows:
         "screened": [{"image_id": name_id(n)} | measured for n in NAMES],
         "cleaned": [{"image_id": name_id(n)} | measured | (near if n == "b" else {}) for n in NAMES],
         "sanitized": [_clean(by_id[name_id(n)]) | (unsafe if n == "f" else {}) for n in NAMES if n != "b"],
+        "described": [{"image_id": name_id(n), "descriptor": vector} for n in clean],
+        "whitening": [{"row": -1, "vector": vector}],
         "descriptors": [{"image_id": name_id(n), "descriptor": vector} for n in clean],
         "edges": [
             {"a": a, "b": name_id("c"), "similarity": 0.8},
@@ -171,7 +173,7 @@ def sound_rows() -> Rows:
 
 def stored_schema(noun: str) -> pa.Schema:
     """The Arrow schema that `noun` is written with."""
-    made = {"descriptors": records.descriptors, "embeddings": records.embeddings}
+    made = {"described": records.descriptors, "descriptors": records.descriptors, "embeddings": records.embeddings}
     return made[noun](DIM) if noun in made else getattr(records, noun.upper(), getattr(crawl_records, noun.upper(), None))
 
 
