@@ -2,11 +2,12 @@
 
 Letters: N originals, P pairs, T thresholds (rising), R resamples (row 0: the sample itself).
 
-False pairs grow with the square of a pool and true pairs in proportion to it, so precision belongs to a pool size. The
-share of false pairs at or above a threshold (the false match rate, as biometrics calls it) does not: it is counted in the
-sample, and beyond the sample's most alike pairs it goes on as an exponential (peaks over threshold, shape 0: Pickands
-1975). Pairs of one image are not independent: intervals come from drawing originals again with all their pairs (the
-vertex bootstrap of Snijders and Borgatti 1999), and recall's are never narrower than Wilson's (1927) for N trials.
+False pairs grow with the square of a pool and true pairs in proportion to it, so precision belongs to a pool size.
+The share of false pairs at or above a threshold (the false match rate, as biometrics calls it) does not: it is
+counted in the sample, and beyond the sample's most alike pairs it goes on as an exponential of the angle between them
+(peaks over threshold, shape 0: Pickands 1975; that the angle is the scale on which it is one was found by measuring).
+Pairs of one image are not independent: intervals come from drawing originals again with all their pairs (the vertex
+bootstrap of Snijders and Borgatti 1999), and recall's are never narrower than Wilson's (1927) for N trials.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Band = tuple[Floats, Floats, Floats]  # estimate, low, high: (T,) each
 
 ROUNDS = 200  # resamples of the originals
 Z = 1.96  # 95% intervals
-CUTS = (200, 50, 800)  # pairs of originals that the tail is fitted on: the first estimates, the worst of all bounds
+CUTS = (200, 800)  # pairs of originals that the tail is fitted on: the first estimates, the worst of both bounds
 KEPT = 100_000  # most alike false pairs held
 BLOCK = 512  # rows compared at once
 
@@ -31,16 +32,17 @@ BLOCK = 512  # rows compared at once
 @dataclass(frozen=True)
 class Pairs:
     """P scored pairs of images. first, second: their originals. weight: share that a pair stands for of all such pairs,
-    those with lower scores that are not here included."""
+    those with lower scores that are not here included. top: the highest score there can be."""
 
     score: Floats
     first: Ints
     second: Ints
     weight: Floats
+    top: float = 1.0
 
     def where(self, chosen: Bools) -> Pairs:
         """The pairs that are `chosen` (P,), their weights unchanged."""
-        return Pairs(self.score[chosen], self.first[chosen], self.second[chosen], self.weight[chosen])
+        return Pairs(self.score[chosen], self.first[chosen], self.second[chosen], self.weight[chosen], self.top)
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,18 @@ def false_match_rates(false: Pairs, thresholds: Floats, draws: Ints) -> list[Flo
 
 
 def _tail(false: Pairs, start: float, rate_R: Floats, thresholds: Floats, draws: Ints) -> Floats:
-    """(R, T) exponential from `rate_R` at `start`; it falls as the excess of the pairs beyond `start` says."""
+    """(R, T) exponential of the angle, from `rate_R` at `start`; it falls as the excess of the pairs beyond `start` says."""
     beyond = false.where(false.score >= start)
     drawn = beyond.weight * draws[:, beyond.first] * draws[:, beyond.second]
-    excess = (drawn * (beyond.score - start)).sum(1) / np.maximum(drawn.sum(1), 1e-300)
-    return rate_R[:, None] * np.exp(-np.maximum(thresholds - start, 0) / np.maximum(excess[:, None], 1e-6))
+    nearer = _angle(np.array(start), false.top) - _angle(beyond.score, false.top)
+    excess = (drawn * nearer).sum(1) / np.maximum(drawn.sum(1), 1e-300)
+    way = np.maximum(0, _angle(np.array(start), false.top) - _angle(thresholds, false.top))
+    return rate_R[:, None] * np.exp(-way / np.maximum(excess[:, None], 1e-6))
+
+
+def _angle(score: Floats, top: float) -> Floats:
+    """Radians between two descriptors of this cosine; a sum of cosines is taken for its mean."""
+    return np.arccos(np.clip(score / top, -1, 1))
 
 
 def _cut(false: Pairs, share: float) -> float:
@@ -150,7 +159,8 @@ def _bound(errors: list[Floats]) -> Band:
 def wilson(share: Floats, trials: int) -> tuple[Floats, Floats]:
     """Wilson's 95% interval of a share of `trials`."""
     middle, spread = share + Z * Z / (2 * trials), Z * np.sqrt(share * (1 - share) / trials + Z * Z / (4 * trials**2))
-    return (middle - spread) / (1 + Z * Z / trials), (middle + spread) / (1 + Z * Z / trials)
+    low, high = (middle - spread) / (1 + Z * Z / trials), (middle + spread) / (1 + Z * Z / trials)
+    return np.maximum(low, 0.0), np.minimum(high, 1.0)
 
 
 def _recall_band(recall_RT: Floats, originals: int) -> Band:

@@ -151,8 +151,8 @@ class Calibration:
         return out
 
 
-def calibrate(question: Question, labels: str | Path | None = None) -> Calibration:
-    """Draw, edit, describe, count. Raises SourceError and RecipeError for what a user can mend."""
+def calibrate(question: Question, labels: str | Path | None = None, floor: float | None = None) -> Calibration:
+    """Draw, edit, describe, count. floor: see evidence.gather. Raises SourceError and RecipeError for what a user can mend."""
     said = read_labels(labels) if labels else {}
     recipe = Recipe()
     recipe = replace(recipe, descriptors=replace(recipe.descriptors, network=question.network))
@@ -163,14 +163,16 @@ def calibrate(question: Question, labels: str | Path | None = None) -> Calibrati
     specimens = prepare(sample, encoder, recipe, editing)
     if len(specimens.names) < FEWEST:
         raise RecipeError(f"{len(specimens.names)} usable images: too few to calibrate on, at least {FEWEST} are needed")
-    return measure(question, encoder.digest, sample, specimens, said)
+    return measure(question, encoder.digest, sample, specimens, said, floor)
 
 
-def measure(question: Question, digest: str, sample: Sample, specimens: Specimens, said: Said) -> Calibration:
-    """The statistics of described specimens."""
+def measure(
+    question: Question, digest: str, sample: Sample, specimens: Specimens, said: Said, floor: float | None = None
+) -> Calibration:
+    """The statistics of described specimens. floor: see evidence.gather."""
     n = len(specimens.names)
     pool = Pool(question.pool_size or max(sample.found, n), question.copies)
-    evidence = gather(specimens, pool, np.random.default_rng([question.seed, 1]), said)
+    evidence = gather(specimens, pool, np.random.default_rng([question.seed, 1]), said, floor)
     edited = evidence.edited
     cosine = _way(edited.pairs(edited.everyday, None), evidence.false, COSINES, pool, question.seed, n)
     confirmed = _way(edited.pairs(edited.everyday, evidence.floor), evidence.false_sums, SUMS, pool, question.seed, n)

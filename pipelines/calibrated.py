@@ -164,12 +164,12 @@ def _edits(found: Calibration) -> str:
 def _tail(found: Calibration) -> str:
     times = found.pool.images / len(found.names)
     return _wrapped(
-        f"How far this reaches: false pairs grow with the square of a pool, copies in proportion to it, so one false pair here "
-        f"is {times:,.0f} for each copy found there. The share of false pairs is counted in the sample; beyond its 200 most "
-        "alike pairs of originals it is taken to go on falling as it falls there (an exponential), and the interval is the "
-        "widest of fits to 50, 200 and 800 pairs and of the bare count. Kinds of likeness that the sample did not meet "
-        f"are not in it: by counting alone, without that assumption, the sample vouches for a pool of {found.vouched:,}. "
-        "More --images narrow all of it."
+        "How far this reaches: false pairs grow with the square of a pool, copies in proportion to it, so there are "
+        f"{times:,.3g} times as many false pairs for each copy as in a pool of the sample's size. Their share is counted in "
+        "the sample; beyond its 200 most alike pairs of originals it is taken to go on falling as it does there (exponentially "
+        "with the angle between descriptors), and the interval is the widest of fits to 200 and 800 pairs and of the count. "
+        "Kinds of likeness that the sample did not meet are not in it: by counting alone, without that assumption, it vouches "
+        f"for a pool of {found.vouched:,}. More --images narrow all of it."
     )
 
 

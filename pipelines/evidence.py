@@ -16,7 +16,8 @@ from embedder.edits import EVERYDAY
 from pipelines.config import RecipeError
 from pipelines.specimens import Specimens
 
-LOOKED_AT = 400  # originals whose edits are looked at closely; of false pairs see thresholds.to_look_at
+LOOKED_AT = 400  # originals whose edits are looked at closely
+FULL = 150  # false pairs looked at, and ever fewer of those less alike (thresholds.to_look_at)
 LOOKS_PER_IMAGE = 8  # pairs that a run may have to look at for each image of its pool
 FOUND = 0.98  # of edits: no more than the rest is given up by looking at alike pairs only
 ALIKE = 0.25  # quantile: originals more alike than this share of the edits are to theirs may be copies
@@ -41,7 +42,9 @@ class Edited:
             score = np.where(self.cosine >= floor, self.cosine + self.agreement, NOT_SEEN)
             chosen = chosen & ~np.isnan(self.agreement)
         own = self.origin[chosen]
-        return Pairs(score[chosen].astype(np.float64), own, own, np.full(len(own), 1 / max(1, len(own))))
+        return Pairs(
+            score[chosen].astype(np.float64), own, own, np.full(len(own), 1 / max(1, len(own))), 1.0 if floor is None else 2.0
+        )
 
     @property
     def everyday(self) -> NDArray[np.bool_]:
@@ -75,18 +78,21 @@ class Evidence:
 Said = dict[frozenset[str], bool]
 
 
-def gather(specimens: Specimens, pool: Pool, chance: np.random.Generator, said: Said) -> Evidence:
-    """Everything the statistics need, real copies among the originals left out of the false pairs."""
+def gather(specimens: Specimens, pool: Pool, chance: np.random.Generator, said: Said, floor: float | None = None) -> Evidence:
+    """Everything the statistics need, real copies among the originals left out of the false pairs.
+
+    floor: cosine from which pairs are looked at; None: most edits, but few pairs for each image of the pool.
+    """
     n = len(specimens.names)
     edited = _edits(specimens)
     i, j, false = _different(specimens, pool)
     true = edited.pairs(edited.everyday, None)
-    floor = _floor(true, false, pool)
+    floor = _floor(true, false, pool) if floor is None else floor
     above = np.flatnonzero(false.score >= floor)
-    taken, weight = to_look_at(false.weight[above], LOOKED_AT, chance)
+    taken, weight = to_look_at(false.weight[above], FULL, chance)
     at = above[taken]
     agreed = _agreement(specimens, i[at], j[at])
-    sums = Pairs(false.score[at] + agreed, false.first[at], false.second[at], weight)
+    sums = Pairs(false.score[at] + agreed, false.first[at], false.second[at], weight, top=2.0)
     doubts = _doubts(specimens, i[at], j[at], false.score[at], agreed, edited, said)
     kin = len({x for d in doubts if d.same is None for x in (d.first, d.second)}) > KIN * n
     copies = [(d.first, d.second) for d in doubts if d.same or (d.same is None and not kin)]

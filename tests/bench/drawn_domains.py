@@ -17,7 +17,7 @@ WORDS = ("account", "amount", "annual", "balance", "board", "city", "client", "c
          "street", "supply", "table", "total", "unit", "value", "water", "week", "year")  # fmt: skip
 WIDE, HIGH, INK = 480, 640, (30, 30, 30)
 TEMPLATES = 4  # of each of letter, table, form
-SIDE = 384  # of a film
+SIDE = 256  # of a film
 
 
 def page(chance: np.random.Generator) -> Image.Image:
@@ -84,7 +84,7 @@ def film(chance: np.random.Generator) -> Image.Image:
 
 
 def _blob(x: np.ndarray, y: np.ndarray, at_x: float, at_y: float, wide: float, high: float) -> np.ndarray:
-    return 1 / (1 + np.exp(12 * (((x - at_x) / wide) ** 2 + ((y - at_y) / high) ** 2 - 1)))
+    return 1 / (1 + np.exp(np.minimum(60, 12 * (((x - at_x) / wide) ** 2 + ((y - at_y) / high) ** 2 - 1))))
 
 
 DRAWN: dict[str, Callable[[np.random.Generator], Image.Image]] = {"documents": page, "films": film}

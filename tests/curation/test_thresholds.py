@@ -61,16 +61,19 @@ def test_counted_rates_are_those_of_the_resample_written_out() -> None:
         assert shares == pytest.approx([np.mean([s >= t for s in scores]) if scores else 0 for t in grid])
 
 
-def test_the_tail_of_exponential_scores_goes_on_as_they_do() -> None:
+def test_the_tail_of_exponential_angles_goes_on_as_they_do() -> None:
     n, grid = 600, np.array([0.3, 0.6, 0.9])  # 180 thousand pairs: the last is beyond all of them
     first, second = np.triu_indices(n, 1)
-    score = np.random.default_rng(5).exponential(0.05, len(first))
-    rates = th.false_match_rates(Pairs(score, first, second, np.full(len(first), 1 / len(first))), grid, th.resamples(n, 0, 40))
-    for tail in rates[:-1]:
-        assert np.log(tail[0]) == pytest.approx(-grid / 0.05, rel=0.15)
-    low, high = np.log(np.quantile(rates[0][1:], [0.025, 0.975], axis=0))
-    assert np.all((low <= -grid / 0.05) & (-grid / 0.05 <= high))
-    assert rates[-1][0, -1] == 0
+    angle = np.pi / 2 - np.random.default_rng(5).exponential(0.07, len(first))
+    weight, wanted = np.full(len(first), 1 / len(first)), -(np.pi / 2 - np.arccos(grid)) / 0.07
+    for top in (1.0, 2.0):
+        false = Pairs(top * np.cos(angle), first, second, weight, top)
+        rates = th.false_match_rates(false, top * grid, th.resamples(n, 0, 40))
+        for tail in rates[:-1]:
+            assert np.log(tail[0]) == pytest.approx(wanted, rel=0.15)
+        low, high = np.log(np.quantile(rates[0][1:], [0.025, 0.975], axis=0))
+        assert np.all((low <= wanted) & (wanted <= high))
+        assert rates[-1][0, -1] == 0
 
 
 def test_rates_join_where_the_tail_begins() -> None:
