@@ -37,6 +37,7 @@ def facts(found: Calibration) -> dict[str, Any]:
         "looks_per_image": round(found.looks, 2) if found.confirm else 0.0,
         "pool_size_without_tail": found.vouched,
         "borderline": [_doubt(found, one) for one in found.evidence.doubts],
+        "labels_used": found.evidence.labels,
         "borderline_count_as": "false" if found.evidence.kin else "neither",
         "precision_if_borderline_are_false": round(found.if_doubts_are_false, 4),
         "self_similarity": rows(found.cosine),

@@ -65,7 +65,7 @@ class Doubt:
 @dataclass(frozen=True)
 class Evidence:
     """floor: cosine from which pairs are looked at. false: by cosine; false_sums: a weighted sample of those at or above
-    the floor, by cosine + agreement. kin: so many are in doubt that they count as false."""
+    the floor, by cosine + agreement. kin: so many are in doubt that they count as false. labels: how many were of use."""
 
     edited: Edited
     false: Pairs
@@ -73,9 +73,10 @@ class Evidence:
     floor: float
     doubts: list[Doubt]
     kin: bool
+    labels: int
 
 
-Said = dict[frozenset[str], bool]
+Said = dict[tuple[str, str], bool]  # names in order
 
 
 def gather(specimens: Specimens, pool: Pool, chance: np.random.Generator, said: Said, floor: float | None = None) -> Evidence:
@@ -95,8 +96,16 @@ def gather(specimens: Specimens, pool: Pool, chance: np.random.Generator, said: 
     sums = Pairs(false.score[at] + agreed, false.first[at], false.second[at], weight, top=2.0)
     doubts = _doubts(specimens, i[at], j[at], false.score[at], agreed, edited, said)
     kin = len({x for d in doubts if d.same is None for x in (d.first, d.second)}) > KIN * n
-    copies = [(d.first, d.second) for d in doubts if d.same or (d.same is None and not kin)]
-    return Evidence(edited, _without(false, copies, n), _without(sums, copies, n), floor, doubts, kin)
+    labels = _labels(specimens.names, said)
+    copies = [pair for pair, same in labels.items() if same]
+    copies += [(d.first, d.second) for d in doubts if d.same is None and not kin]
+    return Evidence(edited, _without(false, copies, n), _without(sums, copies, n), floor, doubts, kin, len(labels))
+
+
+def _labels(names: list[str], said: Said) -> dict[tuple[int, int], bool]:
+    """What a person said of pairs of the sample's originals, by number."""
+    number = {name: at for at, name in enumerate(names)}
+    return {(number[a], number[b]): same for (a, b), same in said.items() if a in number and b in number}
 
 
 def _edits(specimens: Specimens) -> Edited:
@@ -144,7 +153,7 @@ def _doubts(
     for at in np.argsort(-(cosine + agreed), kind="stable"):
         first, second = int(i[at]), int(j[at])
         if max(first, second) < len(names):
-            same = said.get(frozenset((names[first], names[second])))
+            same = said.get((min(names[first], names[second]), max(names[first], names[second])))
             if same is not None or cosine[at] + agreed[at] >= usual:
                 out.append(Doubt(first, second, float(cosine[at]), float(agreed[at]), same))
     return out
@@ -176,7 +185,7 @@ def read_labels(path: str | Path) -> Said:
         if word and word not in _SAID:
             raise RecipeError(f'{path}, line {line}: same is 1 or 0, yes or no, not "{row["same"]}"')
         if word:
-            said[frozenset((row["uri_a"], row["uri_b"]))] = _SAID[word]
+            said[min(row["uri_a"], row["uri_b"]), max(row["uri_a"], row["uri_b"])] = _SAID[word]
     return said
 
 
