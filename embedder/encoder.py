@@ -46,7 +46,7 @@ class Encoder:
     fit: str  # how an image is brought to `side` (curation/decode.py): "short" keeps its aspect, all others make a square
     network: nn.Module
     device: str
-    half: bool  # bfloat16 arithmetic
+    half: bool  # bfloat16 arithmetic; never for copy networks, whose cosines meet a threshold
     self_similarity: float | None = None  # copy networks: cosine from which two pool images count as copies
     reference_similarity: float | None = None  # ... and from which an image counts as a copy of a protected one
     confirm: float | None = None  # ... cosine + agreement of thumbnails from which a pair counts, where both are looked at
@@ -127,7 +127,8 @@ def _encoder(path: Path, device: str, network: CopyNet | VisionTransformer, **to
     network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Encoder(digest=digest, dim=network.dim, network=network, device=device, half=_native_bfloat16(device), **told)
+    half = isinstance(network, VisionTransformer) and _native_bfloat16(device)
+    return Encoder(digest=digest, dim=network.dim, network=network, device=device, half=half, **told)
 
 
 def _find(name_or_path: str) -> Path:

@@ -8,6 +8,8 @@ DIR holds tars of KEY.jpg; FILE is Parquet with columns key, original, transform
 Every pair of images is ranked by similarity; a pair is true if both come from the same original. The threshold is the
 lowest at which the share of true pairs among all pairs at or above it is still 0.99; recall counts the pairs of an
 original and its copy.
+With --background the recall is told once more for normalised scores (SSCD, equation 8, made symmetric): a pair's cosine
+less the mean of what both are like in the background.
 images_per_s: reading, decoding and the network, in two processes of one thread each.
 The last line printed is one JSON object.
 """
@@ -29,6 +31,7 @@ from scipy.fft import dctn
 
 from curation.decode import decode
 from curation.encode import by_size
+from curation.whitening import background_level
 from embedder.encoder import Encoder, load_encoder
 from embedder.pictures import read_tars
 
@@ -43,11 +46,11 @@ def perceptual_hash(data: bytes) -> np.ndarray:
 
 
 def recall_at_precision(
-    descriptors: np.ndarray, keys: list[str], truth: dict[str, tuple[str, str]]
+    descriptors: np.ndarray, keys: list[str], truth: dict[str, tuple[str, str]], level_N: np.ndarray | None = None
 ) -> tuple[float, dict[str, float], float]:
     """Returns recall of (original, copy) pairs, the same for each transform, and the threshold.
 
-    descriptors: (N, D), unit rows.
+    descriptors: (N, D), unit rows. level_N: each one's background level; half of both is taken off a pair's similarity.
 
     truth: key to (original, transform). Equal similarities count as one step, so a hash's ties are not split.
     """
@@ -55,6 +58,8 @@ def recall_at_precision(
     is_original = original == np.array(keys)
     first, second = np.triu_indices(len(keys), 1)
     similarity = (descriptors @ descriptors.T)[first, second]
+    if level_N is not None:
+        similarity = similarity - (level_N[first] + level_N[second]) / 2
     true = original[first] == original[second]
     threshold = _threshold(similarity, true)
     pairs = np.nonzero(true & (is_original[first] ^ is_original[second]))[0]
@@ -116,6 +121,7 @@ def main() -> None:
     parser.add_argument("--weights", default="", help="its file: .torchvision.pt, .classy.pt or .torchscript.pt")
     parser.add_argument("--size", default="", help='"288" for the short edge, "320x320" for a square; else the network\'s own')
     parser.add_argument("--json", action="store_true", help="print only the JSON object")
+    parser.add_argument("--background", type=Path, help="tars of unrelated pictures: score normalisation by the 3 most alike")
     args = parser.parse_args()
     if args.network:
         if not args.weights:
@@ -134,6 +140,10 @@ def main() -> None:
     }
     result |= {"per_transform": per_transform, "phash_per_transform": phash_per_transform}
     result |= {"threshold_at_p99": round(threshold, 4), "encoder": args.encoder, "images": len(keys)}
+    if args.background:
+        level_N = background_level(descriptors, describe(args.background, args.encoder, args.size)[1])
+        normalised, _, limit = recall_at_precision(descriptors, keys, truth, level_N)
+        result |= {"recall_at_p99_normalised": round(normalised, 4), "normalised_threshold_at_p99": round(limit, 4)}
     if not args.json:
         print(f"recall at precision {PRECISION}: {recall:.4f}; pHash {phash_recall:.4f}; {rate:.0f} images/s")
     print(json.dumps(result))

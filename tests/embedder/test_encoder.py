@@ -77,6 +77,12 @@ def test_rows_do_not_depend_on_their_neighbours() -> None:
     assert torch.allclose(encoder(image)[2:3], encoder(image[2:3]), atol=1e-5)
 
 
+def test_copy_networks_never_compute_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedder.encoder._native_bfloat16", lambda _: True)
+    assert not load_encoder("copy-small").half
+    assert load_encoder("vitti16-small").half
+
+
 def test_a_saved_network_comes_back(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = VisionTransformer(VitConfig(side=32, depth=1, project=8)).eval()
