@@ -72,7 +72,7 @@ class Encoder:
         return channels == 3 and (min(edges) == self.side if self.fit == "short" else edges == [self.side] * 2)
 
 
-def load_encoder(name_or_path: str, device: str = "cpu", size: str = "") -> Encoder:
+def load_encoder(name_or_path: str, device: str = "cpu", size: str | int = "") -> Encoder:
     """Load a shipped encoder by name, or a weights file by path: one of this project's, or one of SSCD's (.pt).
 
     size: "288" brings the short edge to 288 pixels, "320x320" the picture to a square of 320; "" is the network's own.
@@ -81,7 +81,7 @@ def load_encoder(name_or_path: str, device: str = "cpu", size: str = "") -> Enco
     """
     path = _find(name_or_path)
     found = _load_sscd(path, device) if path.suffix in sscd.SUFFIXES else _load_own(path, device)
-    return resized(found, size) if size else found
+    return resized(found, str(size)) if size else found
 
 
 def resized(encoder: Encoder, size: str) -> Encoder:

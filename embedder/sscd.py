@@ -130,7 +130,7 @@ def _read_script(path: Path) -> dict[str, Tensor]:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).partition(". ")[0][:200]
 
 
 def thresholds(path: Path) -> dict[str, float]:

@@ -18,7 +18,7 @@ class DescriptorsConfig:
 
     network: str = "copy-small"
     """A shipped network by name, or a weights file: one of this project's, or one of SSCD's (.torchvision.pt, ...)."""
-    size: str = ""
+    size: str | int = ""
     """"288": the short edge in pixels, aspect kept; "320x320": a square whatever the aspect; "": the network's own."""
     whiten: str = "none"
     """"centre" or "pca": subtract the mean of the pool's descriptors, or whiten them on their principal axes (SSCD)."""

@@ -181,7 +181,7 @@ def test_sizes(pictures: Tensor) -> None:
     squash = load_encoder("copy-small", size="96x96")
     assert (squash.side, squash.fit, squash.confirm) == (96, "squash", None)
     assert load_encoder("copy-small", size="64x64").confirm is not None
-    short = load_encoder("copy-small", size="64")
+    short = load_encoder("copy-small", size=64)
     assert (short.side, short.fit, short(pictures).shape) == (64, "short", (2, 256))
     with pytest.raises(ValueError, match="short edge 64"):
         short(pictures[..., :40])
