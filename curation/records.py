@@ -150,6 +150,34 @@ WHITENING = pa.schema(
 )
 """One row is one row of the whitening."""
 
+GRID = pa.schema(
+    [
+        column("cell", pa.int64(), "number of the cell, like cells close together; null: an axis of the sketch"),
+        column("bunch", pa.int64(), "part of edges that starts from this cell's images"),
+        column("images", pa.int64(), "images expected in it"),
+        column("vector", pa.list_(pa.float32()), "its centre, or the axis; unit length"),
+        column("threshold", pa.float32(), "cosine of a pair, for which the grid is set"),
+        column("probes", pa.int64(), "cells that an image looks into, its own included, at most"),
+        column("margin", pa.float32(), "by which their cosines may fall short of its own cell's"),
+        column("floor", pa.float32(), "expected cosine from which a pair is looked at in full"),
+        column("recall", pa.float32(), "share found of the true pairs of a sample of images; null: it had none"),
+    ]
+)
+"""One row is one cell of the descriptors' space, or one axis of the sketch. No rows: all pairs are compared."""
+
+CELLS = pa.schema(
+    [
+        IMAGE_ID,
+        column("cell", pa.int64(), "nearest cell; -1: a protected image, which is compared with all"),
+        column("looks", pa.list_(pa.int64()), "further cells it looks into"),
+        column("vector", pa.binary(), "the descriptor, float16"),
+        column("sketch", pa.binary(), "what tells most pairs apart at less cost, float16"),
+        column("rival", pa.bool_(), "competes for survival: in the pool, or in a seed set taken as it is"),
+        column("judged", pa.bool_(), "may not copy a protected image: in the pool or a seed set"),
+        *BYTES_REF,
+    ]
+)
+"""One row is one image that is compared, in the order of the cells."""
 
 EDGES = pa.schema(
     [
@@ -251,6 +279,8 @@ NOUNS: dict[str, str] = {
     "cleaned": "near-exact duplicates dropped",
     "sanitized": "safe images, faces blurred",
     "descriptors": "copy descriptors",
+    "grid": "cells of the descriptors' space",
+    "cells": "descriptors by cell",
     "edges": "pairs of copies",
     "survivors": "one image of every group of copies",
     "embeddings": "features",

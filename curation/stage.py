@@ -1,13 +1,13 @@
 """The shapes of a stage, and what a network must offer to be used in one.
 
 A stage is a function and a card that describes it. `MapStage`: one part in, one part out, rows in rows out.
-`WholeStage`: all parts in, any parts out. `JournalStage`: like the first, but safe at every row. None knows Ray or
-progress bars.
+`WholeStage`: all parts in, any parts out. `PlannedStage`: the same, but the parts are known beforehand and each is made
+on its own. `JournalStage`: like the first, but safe at every row. None knows Ray or progress bars.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -123,6 +123,26 @@ class WholeStage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedStage:
+    """Dataset to dataset, in parts that are made independently of one another, on one thread each.
+
+    plan(inputs, cfg): the numbers of the parts; quick, and a function of the inputs alone, as it is asked at every start.
+    fn(part, inputs, cfg): one part, whatever else is being made.
+    """
+
+    name: str
+    consumes: tuple[str, ...]
+    plan: Callable[[Mapping[str, Parts], Any], Sequence[int]]
+    fn: Callable[[int, Mapping[str, Parts], Any], pa.Table]
+    version: int
+    weights: Callable[[Any], str] = no_weights
+
+    @property
+    def produces(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, kw_only=True)
 class JournalStage:
     """Part to part, row by row in any order, each row safe as soon as it is done: for work that others must not see twice.
 
@@ -146,7 +166,7 @@ class JournalStage:
 
 
 PartStage = MapStage | JournalStage
-Stage = MapStage | WholeStage | JournalStage
+Stage = MapStage | WholeStage | PlannedStage | JournalStage
 
 
 def check(stage: MapStage, received: pa.Table, produced: pa.Table) -> pa.Table:

@@ -16,6 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import tomli_w
 
+from curation.stages.cells import CellsConfig
 from curation.stages.clusters import ClustersConfig
 from curation.stages.descriptors import DescriptorsConfig
 from curation.stages.edges import EdgesConfig
@@ -122,6 +123,10 @@ class Recipe:
         own = self.survivors
         thresholds = {name: getattr(own, name) for name in ("self_similarity", "reference_similarity", "k")}
         return replace(self.edges, as_is=self.as_is, agreement=bool(own.confirm), **thresholds)
+
+    @property
+    def cells_config(self) -> CellsConfig:
+        return CellsConfig(**{f.name: getattr(self.edges_config, f.name) for f in fields(CellsConfig)})
 
     @property
     def survivors_config(self) -> SurvivorsConfig:

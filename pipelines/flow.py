@@ -11,6 +11,7 @@ import torch
 
 from curation.stage import CopyEncoder, Encoder, Stage
 from curation.stages import (
+    cells,
     clusters,
     descriptors,
     edges,
@@ -39,7 +40,7 @@ def _load(cfg: Any, _side: Mapping[str, Any]) -> Encoder:
 
 
 @functools.cache
-def network(name: str, size: str = "") -> CopyEncoder:
+def network(name: str, size: str | int = "") -> CopyEncoder:
     """A network by name or file, at a size of input, loaded once per process; RecipeError if there is none."""
     try:
         return load_encoder(name, size=size)
@@ -114,6 +115,8 @@ FLOW: tuple[Step, ...] = (
     Step(described, lambda r: r.described_config, _whitened),  # the network's own
     Step(whitening.WHITENING, lambda r: r.whitening_config, _whitened),  # their mean and axes in the pool
     Step(whitening.WHITENED, lambda r: r.whitening_config, _whitened),  # what that makes of them
+    Step(cells.GRID, lambda r: r.cells_config),  # cells of a large pool's descriptors, and how far images have to look
+    Step(cells.CELLS, lambda r: r.cells_config),  # every descriptor in its cell
     Step(edges.STAGE, lambda r: r.edges_config),  # pairs of copies
     Step(survivors.STAGE, lambda r: r.survivors_config),  # one image of every group, none that copies a protected one
     Step(embed, lambda r: r.embeddings),  # a feature per surviving image

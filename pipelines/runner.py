@@ -35,7 +35,7 @@ import psutil
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 
-from curation.stage import JournalStage, PartStage, Stage, WholeStage
+from curation.stage import JournalStage, PartStage, PlannedStage, Stage, WholeStage
 from curation.store import Receipt, Store
 from pipelines import work
 
@@ -54,7 +54,7 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Task:
-    """One part of a map stage (part is its number), or a whole stage (part is None)."""
+    """One part of a stage (part is its number), or a whole stage (part is None)."""
 
     part: int | None
     made_by: str
@@ -71,6 +71,8 @@ class Worker:
         try:
             if isinstance(stage, WholeStage):
                 return self._whole(stage, cfg, task)
+            if isinstance(stage, PlannedStage):
+                return [self._planned(stage, cfg, task)]
             self._set_up(stage, cfg)
             threads(1)
             if isinstance(stage, JournalStage):
@@ -94,6 +96,11 @@ class Worker:
         self.tool, self.ready = None, ""
         threads(os.cpu_count() or 1)
         return work.run_whole(self.store, stage, cfg, task.made_by)
+
+    def _planned(self, stage: PlannedStage, cfg: Any, task: Task) -> Receipt:
+        self.tool, self.ready = None, ""
+        threads(1)
+        return work.run_planned(self.store, stage, cfg, task.part or 0, task.made_by)
 
 
 def threads(count: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from curation.stage import JournalStage, PartStage, Stage, WholeStage
+from curation.stage import JournalStage, PartStage, PlannedStage, Stage, WholeStage
 from curation.store import Receipt, Store, fingerprint
 from pipelines.config import Recipe, plain
 from pipelines.flow import Step
@@ -34,6 +34,8 @@ def do(job: Job, step: Step) -> None:
     found = job.store.receipts(stage.name)
     if isinstance(stage, WholeStage):
         job.receipts[stage.name] = _whole(job, stage, cfg, made_by, found)
+    elif isinstance(stage, PlannedStage):
+        job.receipts[stage.name] = _planned(job, stage, cfg, made_by, found)
     else:
         job.receipts[stage.name] = _parts(job, stage, cfg, made_by, found)
 
@@ -73,9 +75,28 @@ def _parts(job: Job, stage: PartStage, cfg: Any, made_by: str, found: Mapping[in
     return dict(sorted(done.items()))
 
 
+def _all_inputs(job: Job, stage: WholeStage | PlannedStage, made_by: str) -> str:
+    """The fingerprint of what is made from every part of every noun consumed."""
+    return fingerprint(made_by, [[r.digest for r in job.receipts[noun].values()] for noun in stage.consumes])
+
+
+def _planned(job: Job, stage: PlannedStage, cfg: Any, made_by: str, found: Mapping[int, Receipt]) -> dict[int, Receipt]:
+    """The parts of the plan that do not carry the fingerprint of all inputs are made, each by a task."""
+    print_ = _all_inputs(job, stage, made_by)
+    with job.progress.stage(stage.name, None, 0) as bar:
+        parts = stage.plan({noun: job.store.parts(noun) for noun in stage.consumes}, cfg)
+        done = {p: found[p] for p in parts if p in found and found[p].fingerprint == print_}
+        for task, (receipt,) in job.cluster.run(stage, cfg, [Task(p, print_) for p in parts if p not in done], bar.lost):
+            done[task.part or 0] = receipt
+            bar.advance(receipt.rows)
+        job.store.trim(stage.name, set(parts))
+        bar.close(done.values())
+    return dict(sorted(done.items()))
+
+
 def _whole(job: Job, stage: WholeStage, cfg: Any, made_by: str, found: Mapping[int, Receipt]) -> dict[int, Receipt]:
     """Done again unless every part there is carries the fingerprint, and a list of them was closed with it."""
-    print_ = fingerprint(made_by, [[r.digest for r in job.receipts[noun].values()] for noun in stage.consumes])
+    print_ = _all_inputs(job, stage, made_by)
     closed = job.store.read_bytes(stage.name, ".all.done")
     expected = fingerprint(print_, sorted((p, r.digest) for p, r in found.items())).encode()
     with job.progress.stage(stage.name, None, 0) as bar:

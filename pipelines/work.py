@@ -12,7 +12,7 @@ from curation import records
 from curation.journal import Journal, Place
 from curation.shards import TarSink
 from curation.sources import read_bytes
-from curation.stage import JournalStage, MapStage, WholeStage, check
+from curation.stage import JournalStage, MapStage, PlannedStage, WholeStage, check
 from curation.store import Receipt, Store, join, keep
 
 
@@ -87,3 +87,10 @@ def run_whole(store: Store, stage: WholeStage, cfg: Any, made_by: str) -> list[R
         started = time.monotonic()
     store.trim(stage.name, set(receipts))
     return list(receipts.values())
+
+
+def run_planned(store: Store, stage: PlannedStage, cfg: Any, part: int, made_by: str) -> Receipt:
+    """Make one part of a planned stage and commit it."""
+    started = time.monotonic()
+    table = stage.fn(part, {noun: store.parts(noun) for noun in stage.consumes}, cfg)
+    return store.write_part(stage.name, part, table, made_by, time.monotonic() - started)

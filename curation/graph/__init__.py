@@ -1,1 +1,1 @@
-"""The copy graph: pairs of near-identical descriptors (exact), and the groups they form (components)."""
+"""The copy graph: pairs of near-identical descriptors (exact, by cells, by Faiss), and the groups they form (components)."""

@@ -6,7 +6,7 @@ its thumbnails, laid over each other, bear it out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,32 +17,58 @@ import torch
 from curation import align, records
 from curation.decode import Reject, decode_grey
 from curation.encode import unit
+from curation.graph.cells import Rule, Slice, Work, across, pairs
 from curation.graph.components import ends
-from curation.graph.exact import block_pairs, pairs_above
+from curation.graph.exact import pairs_above
+from curation.graph.grid import Floats, Grid, Ints
+from curation.graph.ivfpq import Index, Lists
+from curation.graph.tables import PROTECTED, read_grid, rows_between, slices, unpacked
 from curation.sets import Bools, in_any, in_pool, in_seeds
 from curation.sources import read_bytes
-from curation.stage import WholeStage, derived
+from curation.stage import PlannedStage, derived
 from curation.store import Parts, join, matrix
 
-CHUNK = 65_536  # images compared at once
-PAIRS, THUMBS = 4096, 256  # pairs and images looked at at once
+PAIRS, THUMBS, EDGES = 4096, 256, 16_384  # pairs, images, and edges with all their images looked at at once
+ENGINES = ("auto", "cells", "ivfpq", "exact")
+_REFS = ["image_id", *(f.name for f in records.BYTES_REF)]
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Up to CHUNK images: who competes for survival, who is protected."""
+    """Some images: who competes for survival, who may not copy a protected image, who is protected."""
 
     ids: pa.Array
-    vectors: np.ndarray  # (N, D) float32, unit rows
-    rivals: Bools  # pool images and as-is seeds
-    judged: Bools  # everything that may not copy a protected image
+    vectors: Floats  # (N, D) float32, unit rows
+    rival: Bools
+    judged: Bools
     protected: Bools
+
+    def only(self, rows: Bools) -> _Chunk:
+        ids, vectors = self.ids.filter(pa.array(rows)), self.vectors[rows]
+        return _Chunk(ids, vectors, self.rival[rows], self.judged[rows], self.protected[rows])
 
 
 @dataclass(frozen=True, kw_only=True)
 class EdgesConfig:
-    """Which pairs are looked at and kept. `survivors` judges them; what is not here, it cannot see."""
+    """How pairs are found, which are looked at and kept. `survivors` judges them; what is not here, it cannot see."""
 
+    engine: str = "auto"
+    """"exact": all pairs, quadratic. "cells": near by only; how near is measured. "ivfpq": the paper's Faiss index.
+    "auto": exact for a small pool, else cells. Images and protected ones are always compared exactly."""
+    exact_below: int = 50_000
+    """Images of the pool below which "auto" is exact."""
+    recall: float = 0.9995
+    """Share of the pairs of a sample of images that "cells" is set to find; `grid` records what it found."""
+    bunch_rows: int = 65_536
+    """Images that a task holds, twice over, 1.3 kB each: what bounds memory."""
+    per_root: float = 4.0
+    """Cells per square root of the pool's images."""
+    lists: int = 0
+    """Inverted lists of "ivfpq" per bunch; 0: 4 x the square root of its images."""
+    probes: int = 32
+    """Lists of "ivfpq" that are searched."""
+    bytes_per_row: int = 64
+    """What "ivfpq" keeps of a descriptor in its index; 0: all of it (IVF-Flat)."""
     self_similarity: float | None = derived(None)
     """Cosine from which two pool images make a pair."""
     reference_similarity: float | None = derived(None)
@@ -50,46 +76,151 @@ class EdgesConfig:
     agreement: bool = derived(False)
     """Whether the thumbnails of each pair are laid over each other (curation/align.py)."""
     k: int = derived(64)
-    """Most copies looked at per image."""
+    """Most copies looked at per image: in a cell, or, where all are compared, in a bunch. 0: all."""
     as_is: tuple[str, ...] = derived()
     """Seed sets that enter the manifest as they are: they compete with the pool."""
 
-
-def find_edges(inputs: Mapping[str, Parts], cfg: EdgesConfig) -> Iterator[tuple[int, pa.Table]]:
-    """Pairs of rivals at or above self_similarity, (image, protected image) pairs at or above reference_similarity."""
-    bunches = _bunches(inputs["descriptors"])
-    for number, (p, q) in enumerate(block_pairs(list(range(len(bunches))))):
-        x = _load(inputs, bunches[p], cfg)
-        y = x if p == q else _load(inputs, bunches[q], cfg)
-        tables = [_pairs(x, y, x.rivals, y.rivals, cfg.self_similarity, cfg.k, p == q)]
-        tables.append(_pairs(x, y, x.judged, y.protected, cfg.reference_similarity, cfg.k, False))
-        if p != q:
-            tables.append(_pairs(y, x, y.judged, x.protected, cfg.reference_similarity, cfg.k, False))
-        edges, parts = pa.concat_tables(tables), sorted({*bunches[p], *bunches[q]})
-        yield number, _looked_at(edges, inputs["images"], parts) if cfg.agreement else edges
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine is one of {', '.join(ENGINES)}, not {self.engine}")
+        if not 0 < self.recall <= 1:
+            raise ValueError(f"recall is a share, above 0 and up to 1, not {self.recall}")
+        if self.bunch_rows < 1 or self.per_root <= 0:
+            raise ValueError("bunch_rows and per_root are above 0")
 
 
-def _looked_at(edges: pa.Table, images: Parts, parts: list[int]) -> pa.Table:
-    """The edges with the agreement of their thumbnails."""
-    names, thumbs = _thumbnails(images, parts, ends(edges))
-    a, b = (np.array(pc.index_in(edges[end], names)) for end in ("a", "b"))
-    scores = [align.agreement(thumbs[a[at : at + PAIRS]], thumbs[b[at : at + PAIRS]]) for at in range(0, len(a), PAIRS)]
-    agreed = pa.array(np.concatenate([np.zeros(0, np.float32), *scores]))
+def plan(inputs: Mapping[str, Parts], cfg: EdgesConfig) -> Sequence[int]:
+    """Parts of pairs of the pool, one per bunch, then parts of pairs with protected images, one per bunch of parts."""
+    bunches = _bunches(inputs["descriptors"], cfg.bunch_rows)
+    return range(_pool_parts(read_grid(inputs["grid"].whole()), bunches) + len(bunches))
+
+
+def _pool_parts(grid: Grid | None, bunches: list[list[int]]) -> int:
+    return int(grid.bunches[-1]) + 1 if grid else len(bunches)
+
+
+def find_edges(part: int, inputs: Mapping[str, Parts], cfg: EdgesConfig) -> pa.Table:
+    """Pairs of rivals at or above self_similarity, or (image, protected image) pairs at or above reference_similarity."""
+    if cfg.self_similarity is None or cfg.reference_similarity is None:
+        raise ValueError("the copy network has no calibrated thresholds: name both in [survivors]")
+    grid, bunches = read_grid(inputs["grid"].whole()), _bunches(inputs["descriptors"], cfg.bunch_rows)
+    first = _pool_parts(grid, bunches)
+    if part >= first:
+        return _with_protected(bunches[part - first], inputs, cfg)
+    return _in_cells(part, inputs, grid, cfg) if grid else _everywhere(bunches, part, inputs, cfg)
+
+
+def _in_cells(bunch: int, inputs: Mapping[str, Parts], grid: Grid, cfg: EdgesConfig) -> pa.Table:
+    """Pairs found by the images whose home is in a bunch of cells. What it took is written with them."""
+    cells, rule, work = inputs["cells"], Rule(cfg.self_similarity or 0.0, grid.floor, cfg.k), Work()
+    tables, met = [records.EDGES.empty_table()], {bunch}
+    for at, own in enumerate(slices(cells, *_range(grid, bunch), cfg.bunch_rows)):
+        near = {bunch, *grid.bunches[own.visited].tolist()}
+        met |= near
+        for target in sorted(near):
+            for number, other in enumerate(slices(cells, *_range(grid, target), cfg.bunch_rows)):
+                same = target == bunch and number == at
+                tables.append(_edges(own, own if same else other, pairs(own, own if same else other, rule, work)))
+                if target == bunch and number > at:
+                    tables.append(_edges(own, other, across(own, other, rule, work)))
+    edges = pa.concat_tables(tables).sort_by([("a", "ascending"), ("b", "ascending")])
+    refs = (rows_between(cells, p, *_range(grid, b), ["cell", *_REFS]) for b in sorted(met) for p in cells.numbers)
+    edges = _looked_at(edges, refs) if cfg.agreement else edges
+    return edges.replace_schema_metadata({"sketched_pairs": str(work.sketched), "looked_pairs": str(work.looked)})
+
+
+def _range(grid: Grid, bunch: int) -> tuple[int, int]:
+    """First and last cell of a bunch."""
+    first, end = np.searchsorted(grid.bunches, [bunch, bunch + 1]).tolist()
+    return first, end - 1
+
+
+def _everywhere(bunches: list[list[int]], at: int, inputs: Mapping[str, Parts], cfg: EdgesConfig) -> pa.Table:
+    """Pairs of the images of one bunch of parts with those of it and of every earlier one."""
+    y = _load(inputs, bunches[at], cfg)
+    y = y.only(y.rival & ~y.protected)
+    find, tables = _finder(y.vectors, cfg), [records.EDGES.empty_table()]
+    for earlier in range(at + 1):
+        x = y if earlier == at else _load(inputs, bunches[earlier], cfg)
+        x = x.only(x.rival & ~x.protected)
+        tables.append(_edges(x, y, find(x.vectors, earlier == at)))
+    parts = [part for bunch in bunches[: at + 1] for part in bunch]
+    return _confirmed(pa.concat_tables(tables), inputs["images"], parts, cfg)
+
+
+def _finder(y: Floats, cfg: EdgesConfig) -> Callable[[Floats, bool], tuple[Ints, Ints, Floats]]:
+    """What finds the pairs of rows x with y; told whether x is y."""
+    least, k = cfg.self_similarity or 0.0, cfg.k
+    if cfg.engine != "ivfpq":
+        return lambda x, same: pairs_above(x, y, least, k or len(y), same)
+    index = Index(y, Lists(cfg.lists, cfg.probes, cfg.bytes_per_row))
+    return lambda x, same: index.pairs_above(x, least, k, same)
+
+
+def _with_protected(parts: list[int], inputs: Mapping[str, Parts], cfg: EdgesConfig) -> pa.Table:
+    """Pairs of the images of some parts with every protected one, each pair once."""
+    least = min(cfg.reference_similarity or 0.0, cfg.self_similarity or 0.0)
+    x, tables, met = _load(inputs, parts, cfg), [records.EDGES.empty_table()], set(parts)
+    x = x.only(x.judged)
+    for part, y in _protected(inputs["cells"]):
+        met.add(part)
+        i, j, similarity = pairs_above(x.vectors, y.vectors, least, cfg.k or len(y.vectors), False)
+        rivals = x.rival[i] & y.rival[j] & (similarity >= (cfg.self_similarity or 0.0))
+        both = x.protected[i] & y.judged[j]  # found from either end: the lower id has it
+        lower = np.array(pc.less(x.ids.take(pa.array(i)), y.ids.take(pa.array(j))), bool)
+        kept = ((similarity >= (cfg.reference_similarity or 0.0)) | rivals) & (lower | ~both)
+        tables.append(_edges(x, y, (i[kept], j[kept], similarity[kept])))
+    return _confirmed(pa.concat_tables(tables), inputs["images"], sorted(met), cfg)
+
+
+def _protected(cells: Parts) -> Iterator[tuple[int, _Chunk]]:
+    """The protected images, part by part, those without any passed over."""
+    for part in cells.numbers:
+        rows = rows_between(cells, part, PROTECTED, PROTECTED, ["image_id", "cell", "vector", "rival", "judged"])
+        if rows.num_rows:
+            rival, judged = (np.array(rows[name], bool) for name in ("rival", "judged"))
+            vectors = unit(unpacked(rows["vector"]).numpy())
+            yield part, _Chunk(rows["image_id"].combine_chunks(), vectors, rival, judged, np.ones(len(rival), bool))
+
+
+def _edges(x: _Chunk | Slice, y: _Chunk | Slice, found: tuple[Ints, Ints, Floats]) -> pa.Table:
+    """records.EDGES of rows (i of x, j of y); an image is no copy of itself."""
+    i, j, similarity = found
+    a, b = x.ids.take(pa.array(i)), y.ids.take(pa.array(j))
+    edges = pa.Table.from_arrays([a, b, pa.array(similarity), pa.nulls(len(a), pa.float32())], schema=records.EDGES)
+    return edges.filter(pc.not_equal(edges["a"], edges["b"]))
+
+
+def _confirmed(edges: pa.Table, images: Parts, parts: list[int], cfg: EdgesConfig) -> pa.Table:
+    return _looked_at(edges, (images.kept_part(part, _REFS) for part in parts)) if cfg.agreement else edges
+
+
+def _looked_at(edges: pa.Table, images: Iterator[pa.Table]) -> pa.Table:
+    """The edges with the agreement of their thumbnails. images: where the bytes of (at least) their ends are."""
+    if not edges.num_rows:
+        return edges
+    wanted = ends(edges)
+    known = pa.concat_tables([table.select(_REFS).filter(pc.is_in(table["image_id"], wanted)) for table in images])
+    runs = (edges.slice(at, EDGES) for at in range(0, edges.num_rows, EDGES))
+    agreed = pa.array(np.concatenate([_agreement(run, known) for run in runs]))
     return edges.set_column(edges.schema.get_field_index("agreement"), records.EDGES.field("agreement"), agreed)
 
 
-def _thumbnails(images: Parts, parts: list[int], ids: pa.Array) -> tuple[pa.Array, torch.Tensor]:
-    """Ids and local contrast (align.local_contrast) of the images among `ids`; one that cannot be read agrees with none."""
-    names: list[str] = []
+def _agreement(edges: pa.Table, known: pa.Table) -> Floats:
+    """(N,) agreement of the two thumbnails of every edge."""
+    names, thumbs = _thumbnails(known.filter(pc.is_in(known["image_id"], ends(edges))))
+    a, b = (pc.index_in(edges[end], names).to_numpy().copy() for end in ("a", "b"))
+    scores = [align.agreement(thumbs[a[at : at + PAIRS]], thumbs[b[at : at + PAIRS]]) for at in range(0, len(a), PAIRS)]
+    return np.concatenate([np.zeros(0, np.float32), *scores])
+
+
+def _thumbnails(rows: pa.Table) -> tuple[pa.Array, torch.Tensor]:
+    """Ids and local contrast (align.local_contrast) of images; one that cannot be read agrees with none."""
     thumbs = [torch.zeros(0, align.SIDE, align.SIDE)]
-    for part in parts:
-        table = images.kept_part(part, ["image_id", *(f.name for f in records.BYTES_REF)])
-        rows = table.filter(pc.is_in(table["image_id"], ids))
-        for at in range(0, rows.num_rows, THUMBS):
-            batch = rows.slice(at, THUMBS)
-            names += batch["image_id"].to_pylist()
-            thumbs.append(align.local_contrast(np.stack([_grey(data) for data in read_bytes(batch)])))
-    return pa.array(names, pa.string()), torch.cat(thumbs)
+    for at in range(0, rows.num_rows, THUMBS):
+        pictures = [_grey(data) for data in read_bytes(rows.slice(at, THUMBS))]
+        thumbs.append(align.local_contrast(np.stack(pictures)))
+    return rows["image_id"].combine_chunks(), torch.cat(thumbs)
 
 
 def _grey(data: bytes | None) -> np.ndarray:
@@ -99,42 +230,30 @@ def _grey(data: bytes | None) -> np.ndarray:
         return np.zeros((2 * align.SIDE, 2 * align.SIDE), np.uint8)
 
 
-def _bunches(descriptors: Parts) -> list[list[int]]:
-    """Consecutive parts put together up to CHUNK images."""
-    receipts, bunches, room = descriptors.store.receipts("descriptors"), [], 0
+def _bunches(descriptors: Parts, most: int) -> list[list[int]]:
+    """Consecutive parts put together up to `most` images."""
+    receipts, bunches, room = descriptors.store.receipts(descriptors.noun), list[list[int]](), 0
     for part in descriptors.numbers:
         if not bunches or receipts[part].kept > room:
             bunches.append([])
-            room = CHUNK
+            room = most
         bunches[-1].append(part)
         room -= receipts[part].kept
     return bunches
 
 
 def _load(inputs: Mapping[str, Parts], parts: list[int], cfg: EdgesConfig) -> _Chunk:
-    rows = pa.concat_tables(_with_sets(inputs, part, ["image_id", "descriptor"]) for part in parts)
+    rows = pa.concat_tables(
+        join(
+            inputs["descriptors"].kept_part(part, ["image_id", "descriptor"]),
+            inputs["images"].kept_part(part, ["image_id", "sets"]),
+        )
+        for part in parts
+    )
     sets = rows["sets"]
-    seeds, pool = in_seeds(sets, set(cfg.as_is)), in_pool(sets)
-    protected = in_any(sets, records.PROTECT_PREFIX)
-    judged = pool | in_any(sets, records.SEED_PREFIX)
-    vectors = unit(matrix(rows["descriptor"]))
-    return _Chunk(rows["image_id"].combine_chunks(), vectors, (pool | seeds), judged, protected)
+    pool, protected = in_pool(sets), in_any(sets, records.PROTECT_PREFIX)
+    rival, judged = pool | in_seeds(sets, set(cfg.as_is)), pool | in_any(sets, records.SEED_PREFIX)
+    return _Chunk(rows["image_id"].combine_chunks(), unit(matrix(rows["descriptor"])), rival, judged, protected)
 
 
-def _with_sets(inputs: Mapping[str, Parts], part: int, columns: list[str]) -> pa.Table:
-    """Columns of a part's kept descriptors, and the sets of each image."""
-    return join(inputs["descriptors"].kept_part(part, columns), inputs["images"].kept_part(part, ["image_id", "sets"]))
-
-
-def _pairs(x: _Chunk, y: _Chunk, mine: Bools, theirs: Bools, least: float | None, k: int, same: bool) -> pa.Table:
-    if least is None:
-        raise ValueError("the copy network has no calibrated thresholds: name both in [survivors]")
-    i, j, similarity = pairs_above(x.vectors[mine], y.vectors[theirs], least, k, same)
-    a = x.ids.take(pa.array(np.flatnonzero(mine)[i]))
-    b = y.ids.take(pa.array(np.flatnonzero(theirs)[j]))
-    unseen = pa.nulls(len(a), pa.float32())
-    edges = pa.Table.from_arrays([a, b, pa.array(similarity), unseen], schema=records.EDGES)
-    return edges.filter(pc.not_equal(edges["a"], edges["b"]))
-
-
-STAGE = WholeStage(name="edges", consumes=("descriptors", "images"), version=3, fn=find_edges)
+STAGE = PlannedStage(name="edges", consumes=("grid", "cells", "descriptors", "images"), plan=plan, fn=find_edges, version=4)

@@ -7,30 +7,31 @@ import math
 import pytest
 
 from curation import records
-from curation.stages import edges
-from curation.stages.edges import EdgesConfig, find_edges
+from curation.stages.edges import EdgesConfig
 from curation.stages.survivors import SurvivorsConfig, judge
 from tests.curation.making import POOL, by_id, image_row, name, put, put_vectors, run, turned
+from tests.curation.pairing import find_pairs
 
 SELF, REFERENCE = math.cos(math.radians(10.5)), math.cos(math.radians(20.5))
 CFG = SurvivorsConfig(confirm=0, self_similarity=SELF, reference_similarity=REFERENCE)
 SEED, PROTECTED = ["seed:s"], ["protect:v"]
 
 
-def looked_for(cfg: SurvivorsConfig) -> EdgesConfig:
-    return EdgesConfig(
-        self_similarity=cfg.self_similarity, reference_similarity=cfg.reference_similarity, as_is=cfg.as_is, k=cfg.k
-    )
+def looked_for(cfg: SurvivorsConfig, bunch_rows: int = 65_536) -> EdgesConfig:
+    thresholds = {"self_similarity": cfg.self_similarity, "reference_similarity": cfg.reference_similarity}
+    return EdgesConfig(as_is=cfg.as_is, k=cfg.k, bunch_rows=bunch_rows, **thresholds)
 
 
-def judged(store, world: dict[int, tuple[float, list[str], dict]], cfg=CFG, per_part: int = 3) -> dict[str, dict]:
+def judged(
+    store, world: dict[int, tuple[float, list[str], dict]], cfg=CFG, per_part: int = 3, bunch_rows: int = 65_536
+) -> dict[str, dict]:
     """world: image -> (angle, sets, facts). Returns the verdicts by id."""
     names = list(world)
     for part, start in enumerate(range(0, len(names), per_part)):
         some = names[start : start + per_part]
         put(store, "images", [image_row(n, world[n][1], **world[n][2]) for n in some], records.IMAGES, part)
         put_vectors(store, "descriptors", {n: turned(world[n][0]) for n in some}, part)
-    for part, table in run(find_edges, store, ["descriptors", "images"], looked_for(cfg)):
+    for part, table in find_pairs(store, looked_for(cfg, bunch_rows)):
         store.write_part("edges", part, table, "test")
     parts = run(judge, store, ["descriptors", "edges", "images"], cfg)
     assert [n for n, _ in parts] == store.parts("descriptors").numbers
@@ -42,12 +43,11 @@ def reasons(rows: dict[str, dict]) -> dict[int, str]:
     return {int(i[:16], 16): row["drop_reason"] for i, row in rows.items() if "drop_reason" in row}
 
 
-@pytest.mark.parametrize("chunk", [65_536, 3])
-def test_of_a_chain_of_copies_the_best_stays(store, chunk, monkeypatch):
-    monkeypatch.setattr(edges, "CHUNK", chunk)
+@pytest.mark.parametrize("bunch_rows", [65_536, 3])
+def test_of_a_chain_of_copies_the_best_stays(store, bunch_rows):
     world = {n: (10.0 * n, POOL, {}) for n in range(1, 5)} | {9: (90.0, POOL, {})}
     world[3] = (30.0, POOL, {"width": 200})
-    rows = judged(store, world)
+    rows = judged(store, world, bunch_rows=bunch_rows)
     assert reasons(rows) == {1: "copy", 2: "copy", 4: "copy"}
     assert {(rows[name(n)]["group_id"], rows[name(n)]["group_size"]) for n in range(1, 5)} == {(name(3), 4)}
     alone = rows[name(9)]
@@ -123,7 +123,7 @@ def test_thresholds_have_to_come_from_somewhere(store):
     put(store, "images", [image_row(1)], records.IMAGES)
     put_vectors(store, "descriptors", {1: (1, 0)})
     with pytest.raises(ValueError, match="no calibrated thresholds"):
-        run(find_edges, store, ["descriptors", "images"], EdgesConfig())
+        find_pairs(store, EdgesConfig())
     with pytest.raises(ValueError, match="reference_similarity is a cosine"):
         SurvivorsConfig(confirm=0, reference_similarity=45)
 
@@ -133,7 +133,7 @@ def test_dropped_descriptors_take_no_part(store):
     table = records.descriptors(2)
     rows = [{"image_id": name(n), "descriptor": [1.0, 0.0]} for n in (1, 2)]
     put(store, "descriptors", [rows[0], rows[1] | {"drop_reason": "truncated"}], table)
-    ((_, found),) = run(find_edges, store, ["descriptors", "images"], looked_for(CFG))
+    ((_, found), _) = find_pairs(store, looked_for(CFG))
     store.write_part("edges", 0, found, "test")
     assert found.num_rows == 0
     assert list(by_id(run(judge, store, ["descriptors", "edges", "images"], CFG))) == [name(1)]

@@ -1,0 +1,124 @@
+"""The grid and its cells as the tables that `grid` and `cells` store: there and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from curation import records
+from curation.graph.cells import Slice
+from curation.graph.grid import Grid
+from curation.store import Parts
+
+NEEDED = ["image_id", "cell", "looks", "vector", "sketch"]  # columns of a slice
+PROTECTED = -1  # the cell of images that are compared with all
+
+Ints = NDArray[np.int64]
+
+
+def grid_table(grid: Grid) -> pa.Table:
+    """records.GRID: the cells, then the axes."""
+    k, axes = grid.centroids.shape[0], grid.axes.shape[1]
+    blank = [None] * axes
+    columns = [
+        [*range(k), *blank],
+        [*grid.bunches.tolist(), *blank],
+        [*grid.sizes.tolist(), *blank],
+        [*grid.centroids, *np.ascontiguousarray(grid.axes.T)],
+        *([value] * (k + axes) for value in (grid.threshold, grid.probes, grid.margin, grid.floor)),
+        [None if np.isnan(grid.recall) else grid.recall] * (k + axes),
+    ]
+    arrays = [pa.array(values, f.type) for values, f in zip(columns, records.GRID, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=records.GRID)
+
+
+def read_grid(table: pa.Table) -> Grid | None:
+    """What `grid_table` was given; None if all pairs are compared."""
+    if not table.num_rows:
+        return None
+    vectors = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(table.num_rows, -1)
+    k = table.num_rows - table["cell"].null_count
+    one: dict[str, Any] = {name: table[name][0].as_py() for name in ("threshold", "probes", "margin", "floor", "recall")}
+    one["recall"] = float("nan") if one["recall"] is None else one["recall"]
+    return Grid(
+        centroids=vectors[:k].copy(),
+        sizes=table["images"][:k].to_numpy(),
+        bunches=table["bunch"][:k].to_numpy(),
+        axes=np.ascontiguousarray(vectors[k:].T),
+        **one,
+    )
+
+
+def packed(values: NDArray[np.float16]) -> pa.Array:
+    """(N, D) float16 as N binary values: read and written several times as fast as lists (measured: DECISIONS.md)."""
+    data, width = np.ascontiguousarray(values), values.shape[1] * 2
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * width
+    return pa.Array.from_buffers(pa.binary(), len(values), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+
+
+def unpacked(column: pa.ChunkedArray) -> Tensor:
+    """What `packed` was given, as a tensor of its own."""
+    blocks: list[NDArray[np.float16]] = []
+    for chunk in column.chunks:
+        offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+        if len(chunk):
+            values = np.frombuffer(chunk.buffers()[2], np.float16, (offsets[-1] - offsets[0]) // 2, offsets[0])
+            blocks.append(values.reshape(len(chunk), -1))
+    return torch.from_numpy(np.concatenate(blocks) if blocks else np.zeros((0, 0), np.float16))
+
+
+def lists(row: Ints, cell: Ints, n: int) -> pa.Array:
+    """(row, cell) pairs, rows ascending, as the list of cells of each of n rows."""
+    offsets = np.searchsorted(row, np.arange(n + 1)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(cell, pa.int64()))
+
+
+def rows_between(cells: Parts, part: int, first: int, last: int, columns: list[str]) -> pa.Table:
+    """Rows of a part of `cells` in cells first..last, inclusive; only row groups that hold some are read."""
+    store = cells.store
+    with store.fs.open(store.path(cells.noun, f"part-{part:05d}.parquet"), "rb") as file:
+        parquet = pq.ParquetFile(file)
+        table = parquet.read_row_groups(_groups(parquet, first, last), columns=columns, use_threads=False)
+    home = table["cell"].to_numpy()
+    start, stop = np.searchsorted(home, [first, last + 1])
+    return table.slice(start, stop - start)
+
+
+def _groups(parquet: pq.ParquetFile, first: int, last: int) -> list[int]:
+    at, groups = parquet.schema_arrow.get_field_index("cell"), range(parquet.num_row_groups)
+    bounds = [(g, parquet.metadata.row_group(g).column(at).statistics) for g in groups]
+    return [g for g, bound in bounds if bound is None or not bound.has_min_max or (bound.max >= first and bound.min <= last)]
+
+
+def slices(cells: Parts, first: int, last: int, most: int) -> Iterator[Slice]:
+    """The images in cells first..last, inclusive, in slices of `most` rows; at least one, which may be empty."""
+    waiting, count = list[pa.Table](), 0
+    for part in cells.numbers:
+        table = rows_between(cells, part, first, last, NEEDED)
+        while count + table.num_rows > most:
+            yield _slice([*waiting, table.slice(0, most - count)])
+            table, waiting, count = table.slice(most - count), [], 0
+        waiting.append(table)
+        count += table.num_rows
+    yield _slice(waiting)
+
+
+def _slice(tables: list[pa.Table]) -> Slice:
+    """Rows put in the order of their cells; where several parts hold a cell, in that of the parts."""
+    homes = np.concatenate([table["cell"].to_numpy() for table in tables])
+    order = np.argsort(homes, kind="stable")
+    table, at = pa.concat_tables(tables), torch.from_numpy(order)
+    looks = table["looks"].combine_chunks().take(pa.array(order))
+    visitor = np.repeat(np.arange(len(order)), looks.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64))
+    visited = looks.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    by_cell = np.argsort(visited, kind="stable")
+    ids = table["image_id"].combine_chunks().take(pa.array(order))
+    vectors, sketches = unpacked(table["vector"])[at], unpacked(table["sketch"])[at]
+    return Slice(ids, homes[order], vectors, sketches, visitor[by_cell], visited[by_cell])
