@@ -25,6 +25,7 @@ Band = tuple[Floats, Floats, Floats]  # estimate, low, high: (T,) each
 ROUNDS = 200  # resamples of the originals
 Z = 1.96  # 95% intervals
 CUTS = (200, 800)  # pairs of originals that the tail is fitted on: the first estimates, the worst of both bounds
+MOST = 0.25  # of the pairs at hand: towards their lowest scores they are no tail
 KEPT = 100_000  # most alike false pairs held
 BLOCK = 512  # rows compared at once
 
@@ -123,11 +124,12 @@ def _angle(score: Floats, top: float) -> Floats:
 
 
 def _cut(false: Pairs, share: float) -> float:
-    """The highest score that at least `share` of all false pairs reach; the lowest one here, if fewer are here."""
+    """The highest score that at least `share` of all false pairs reach, or MOST of those here, if fewer are here."""
     if not len(false.score):
         return 1e9
     order = np.argsort(-false.score, kind="stable")
-    at = int(np.searchsorted(np.cumsum(false.weight[order]), share))
+    reached = np.cumsum(false.weight[order])
+    at = int(np.searchsorted(reached, min(share, MOST * reached[-1])))
     return float(false.score[order[min(at, len(order) - 1)]])
 
 

@@ -17,7 +17,7 @@ from pipelines.config import RecipeError
 from pipelines.specimens import Specimens
 
 LOOKED_AT = 400  # originals whose edits are looked at closely
-FULL = 150  # false pairs looked at, and ever fewer of those less alike (thresholds.to_look_at)
+FULL = 400  # false pairs looked at, and ever fewer of those less alike (thresholds.to_look_at)
 LOOKS_PER_IMAGE = 8  # pairs that a run may have to look at for each image of its pool
 FOUND = 0.98  # of edits: no more than the rest is given up by looking at alike pairs only
 ALIKE = 0.25  # quantile: originals more alike than this share of the edits are to theirs may be copies
