@@ -76,8 +76,8 @@ def curve(true: Pairs, false: Pairs, thresholds: Floats, pool: Pool, draws: Ints
     """Recall, precision in `pool` and loss at each threshold. draws: (R, N) from `resamples`."""
     found = recall(true, thresholds, draws)
     rates = false_match_rates(false, thresholds, draws)
-    wrong, least, most = _bound([1 - precision(found, rate, pool) for rate in rates])
-    lost = _bound([1 - np.exp(-1000 * rate) for rate in rates])
+    wrong, least, most = bound([1 - precision(found, rate, pool) for rate in rates])
+    lost = bound([1 - np.exp(-1000 * rate) for rate in rates])
     return Curve(thresholds, _recall_band(found, len(np.unique(true.first))), (1 - wrong, 1 - most, 1 - least), lost)
 
 
@@ -152,7 +152,7 @@ def band(values_RT: Floats) -> Band:
     return values_RT[0], np.minimum(low, values_RT[0]), np.maximum(high, values_RT[0])
 
 
-def _bound(errors: list[Floats]) -> Band:
+def bound(errors: list[Floats]) -> Band:
     """Of several views of one error rate the first's estimate and the worst high; the last, a bare count, gives no low."""
     bands = [band(one) for one in errors]
     return bands[0][0], np.min([b[1] for b in bands[:-1]], axis=0), np.max([b[2] for b in bands], axis=0)
