@@ -7,6 +7,7 @@ looked at in full (fp32). Each pair is found once: by the row whose home comes f
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 BLOCK = 2048  # rows of one product of sketches
-LOOKED = 16_384  # pairs looked at at once
-CROWDED = 0.1  # share of a block's pairs from which one product of whole rows is cheaper than pairs one by one
+CROWDED = 0.15  # share of a block's pairs from which one product of whole rows is cheaper than pairs one by one
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -29,34 +30,45 @@ class Slice:
     """Rows in the order of their cells.
 
     ids (N,); home (N,) ascending; vectors (N, D) float16 of unit length but for rounding; sketches (N, S + 1) float16,
-    or (N, 0); visitor, visited (V,): the further cells that rows look into, by cell.
+    or (N, 0); looks (V,): the further cells that rows look into, `look_key(row, cell)`, ascending.
     """
 
     ids: pa.Array
     home: Ints
     vectors: Tensor
     sketches: Tensor
-    visitor: Ints
-    visited: Ints
-    keys: Ints = field(init=False)
+    looks: Ints
+    scale: Tensor = field(init=False)  # (N,) what brings each row to unit length
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keys", np.sort(_key(self.visitor, self.visited)))
+        norms = [self.vectors[at : at + BLOCK].float().norm(dim=1) for at in range(0, len(self.vectors), BLOCK)]
+        object.__setattr__(self, "scale", 1 / torch.cat([torch.zeros(0), *norms]).clamp_min(1e-12))
+
+    @property
+    def visited(self) -> Ints:
+        """The cells that rows look into, ascending."""
+        return self.looks >> 32
+
+    def visitors(self, cell: int) -> Ints:
+        """Rows that look into a cell, ascending."""
+        first, end = np.searchsorted(self.looks, [cell << 32, (cell + 1) << 32])
+        return self.looks[first:end] & 0xFFFFFFFF
 
     def looks_into(self, rows: Ints, cells: Ints) -> NDArray[np.bool_]:
         """Whether each row looks into the cell beside it."""
-        wanted = _key(rows, cells)
-        at = np.minimum(np.searchsorted(self.keys, wanted), max(0, len(self.keys) - 1))
-        return self.keys[at] == wanted if len(self.keys) else np.zeros(len(rows), bool)
+        wanted = look_key(rows, cells)
+        at = np.minimum(np.searchsorted(self.looks, wanted), max(0, len(self.looks) - 1))
+        return self.looks[at] == wanted if len(self.looks) else np.zeros(len(rows), bool)
 
 
-def _key(row: Ints, cell: Ints) -> Ints:
-    return (row << 32) | cell
+def look_key(row: Ints, cell: Ints) -> Ints:
+    """Cell, then row, as one number."""
+    return (cell << 32) | row
 
 
 @dataclass
 class Work:
-    """What was done: pairs whose sketches were multiplied, and pairs looked at in full."""
+    """What was done: pairs whose sketches were multiplied, and pairs whose rows were."""
 
     sketched: int = 0
     looked: int = 0
@@ -78,8 +90,7 @@ def pairs(x: Slice, y: Slice, rule: Rule, work: Work) -> tuple[Ints, Ints, Float
     """
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
     for cell, start, stop in _runs(y.home):
-        lo, hi = np.searchsorted(x.visited, [cell, cell + 1])
-        found.append(_first_of_two(x, y, _products(x, x.visitor[lo:hi], y, start, stop, rule, work)))
+        found.append(_first_of_two(x, y, _products(x, x.visitors(cell), y, start, stop, rule, work)))
         if x is y:
             i, j, similarity = _products(x, np.arange(start, stop), y, start, stop, rule, work, same=True)
             found.append((i, j, similarity))
@@ -138,30 +149,27 @@ def _block(
     if same:
         later = at[i] < j + start
         i, j = i[later], j[later]
-    work.looked += len(i)
-    similarity = _cosines(x.vectors, at, y.vectors[start:stop], i, j)
+    work.looked += len(rows) * (stop - start) if _crowded(i, rows, stop - start) else len(i)
+    similarity = _cosines(x.vectors[at], y.vectors[start:stop], i, j) * x.scale[at[i]] * y.scale[j + start]
     kept = torch.nonzero(similarity >= rule.threshold)[:, 0]
     i, j, similarity = i[kept].numpy(), j[kept].numpy(), similarity[kept].numpy()
     nearest = _nearest(i, j, similarity, rule.k)
     return rows[i[nearest]], j[nearest] + start, similarity[nearest]
 
 
-def _cosines(x: Tensor, at: Tensor, y: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    """Cosines of rows at[i] of x and j of y, whichever way is cheaper."""
-    if len(i) > CROWDED * len(at) * len(y):
-        return (_unit(x[at]) @ _unit(y).T)[i, j]
-    whole = _unit(y) if len(i) > len(y) else None
-    parts = [torch.zeros(0)]
-    for some in range(0, len(i), LOOKED):
-        b = j[some : some + LOOKED]
-        parts.append((_unit(x[at[i[some : some + LOOKED]]]) * (whole[b] if whole is not None else _unit(y[b]))).sum(1))
-    return torch.cat(parts)
+def _crowded(i: Tensor, rows: Ints | Tensor, columns: int) -> bool:
+    return len(i) > CROWDED * len(rows) * columns
 
 
-def _unit(rows: Tensor) -> Tensor:
-    """(N, D) float16 rows as float32 of unit length; zero rows stay zero."""
-    full = rows.float()
-    return full / full.norm(dim=1, keepdim=True).clamp_min(1e-12)
+def _cosines(x: Tensor, y: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    """Products of rows i of x and j of y, float16, i ascending: all of them if many are asked for, else just those."""
+    if _crowded(i, x, len(y)):
+        return (x.float() @ y.float().T)[i, j]
+    counts = torch.bincount(i, minlength=len(x))
+    busy = counts.nonzero()[:, 0]
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), counts[busy].cumsum(0)])
+    asked = torch.sparse_csr_tensor(starts, j, torch.zeros(len(j)), (len(busy), len(y)), check_invariants=False)
+    return torch.sparse.sampled_addmm(asked, x[busy].float(), y.float().T, beta=0.0).values()
 
 
 def _nearest(i: Ints, j: Ints, similarity: Floats, k: int) -> Ints:

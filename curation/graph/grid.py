@@ -18,7 +18,7 @@ BLOCK = 4096  # rows of one product
 PAIRS = 65_536  # true pairs that settings are chosen on, at most
 MARGIN = 0.01  # by which the sketch is trusted less than the sample asks for
 UNKNOWN = (32, 0.25)  # probes and margin where the sample holds no pair
-PRICE = 8.0  # of one multiply-add of a pair looked at alone, in those of a block product (measured: DECISIONS.md)
+PRICE = 6.0  # of one multiply-add of a pair looked at alone, in those of a block product (measured: DECISIONS.md)
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from curation import records
-from curation.graph.cells import Slice
+from curation.graph.cells import Slice, look_key
 from curation.graph.grid import Grid
 from curation.store import Parts
 
@@ -112,13 +112,13 @@ def slices(cells: Parts, first: int, last: int, most: int) -> Iterator[Slice]:
 
 def _slice(tables: list[pa.Table]) -> Slice:
     """Rows put in the order of their cells; where several parts hold a cell, in that of the parts."""
-    homes = np.concatenate([table["cell"].to_numpy() for table in tables])
+    table = pa.concat_tables(tables)
+    homes = table["cell"].to_numpy()
     order = np.argsort(homes, kind="stable")
-    table, at = pa.concat_tables(tables), torch.from_numpy(order)
-    looks = table["looks"].combine_chunks().take(pa.array(order))
-    visitor = np.repeat(np.arange(len(order)), looks.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64))
-    visited = looks.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
-    by_cell = np.argsort(visited, kind="stable")
+    at = torch.from_numpy(order)
+    looks = table["looks"].combine_chunks()
+    lengths = np.asarray(looks.value_lengths()).astype(np.int64)
+    keys = look_key(np.repeat(np.argsort(order), lengths), looks.flatten().to_numpy(zero_copy_only=False))
+    keys.sort()
     ids = table["image_id"].combine_chunks().take(pa.array(order))
-    vectors, sketches = unpacked(table["vector"])[at], unpacked(table["sketch"])[at]
-    return Slice(ids, homes[order], vectors, sketches, visitor[by_cell], visited[by_cell])
+    return Slice(ids, homes[order], unpacked(table["vector"])[at], unpacked(table["sketch"])[at], keys)

@@ -115,7 +115,7 @@ def _in_cells(bunch: int, inputs: Mapping[str, Parts], grid: Grid, cfg: EdgesCon
     cells, rule, work = inputs["cells"], Rule(cfg.self_similarity or 0.0, grid.floor, cfg.k), Work()
     tables, met = [records.EDGES.empty_table()], {bunch}
     for at, own in enumerate(slices(cells, *_range(grid, bunch), cfg.bunch_rows)):
-        near = {bunch, *grid.bunches[own.visited].tolist()}
+        near = {bunch, *grid.bunches[np.unique(own.visited)].tolist()}
         met |= near
         for target in sorted(near):
             for number, other in enumerate(slices(cells, *_range(grid, target), cfg.bunch_rows)):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from curation.graph import cells, grid
-from curation.graph.cells import Rule, Slice, Work, across, pairs
+from curation.graph.cells import Rule, Slice, Work, across, look_key, pairs
 from curation.graph.exact import pairs_above
 from curation.graph.grid import Grid, Truth
 from curation.graph.ivfpq import Index, Lists
@@ -59,10 +59,9 @@ def slice_of(x, g: Grid) -> tuple[Slice, np.ndarray]:
     home, row, cell = grid.look(x, g)
     order = np.argsort(home, kind="stable")
     place = np.argsort(order)
-    by_cell = np.argsort(cell, kind="stable")
     sketches = grid.sketch(x, g)[order] if g.axes.shape[1] else np.zeros((len(x), 0))
     halves = (torch.from_numpy(v.astype(np.float16)) for v in (x[order], sketches))
-    return Slice(pa.array(map(str, order)), home[order], *halves, place[row][by_cell], cell[by_cell]), order
+    return Slice(pa.array(map(str, order)), home[order], *halves, np.sort(look_key(place[row], cell))), order
 
 
 def exact(x, k: int = 0) -> set[tuple[int, int]]:
