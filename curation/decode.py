@@ -81,9 +81,9 @@ def decode(data: bytes, side: int, fit: str) -> Any:
     rgb = _load(data, side, "RGB")
     rgb = rgb if fit in _SQUARE else _centre(rgb)
     pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None]
-    height, width = rgb.shape[:2]
+    height, width = _upright_size(data) if fit == "short" else rgb.shape[:2]
     size = _resized(height, width, side, fit)
-    if size != (height, width):
+    if size != rgb.shape[:2]:
         pixels = interpolate(pixels, size=size, mode="bilinear" if fit in _BILINEAR else "bicubic", antialias=True)
     if fit != "crop":
         return pixels[0].contiguous()
@@ -100,9 +100,17 @@ def _resized(height: int, width: int, side: int, fit: str) -> tuple[int, int]:
         return side, side
     short = min(height, width)
     if fit == "short":
+        height, width = min(height, LONGEST * short), min(width, LONGEST * short)
         return max(side, int(height * side / short)), max(side, int(width * side / short))
     scale = side / short
     return max(side, round(height * scale)), max(side, round(width * scale))
+
+
+def _upright_size(data: bytes) -> tuple[int, int]:
+    """(H, W) of the whole picture: a scaled JPEG has edges of its own, rounded up."""
+    with opened(data, None) as image:
+        turned = int(image.getexif().get(ExifTags.Base.Orientation, 1) or 1) in (5, 6, 7, 8)
+        return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def _centre(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
