@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from curation.graph import exact
-from curation.graph.components import components
+from curation.graph.components import Keys, Labels, components, ids_of, in_blocks, keys_of, nodes_of
 from curation.graph.exact import block_pairs, pairs_above
 
 
@@ -78,3 +79,38 @@ def test_a_chain_is_one_component():
 def test_block_pairs_meet_once():
     assert list(block_pairs([4, 7, 9])) == [(4, 4), (4, 7), (4, 9), (7, 7), (7, 9), (9, 9)]
     assert list(block_pairs([])) == []
+
+
+@pytest.mark.parametrize("rows", [1, 7, 500])
+def test_components_in_blocks_are_those_of_the_whole_in_any_order(rows):
+    rng = np.random.default_rng(rows)
+    a, b = rng.integers(0, 300, (2, 240))
+    for order in (np.arange(240), rng.permutation(240)):
+        labels = Labels(300)
+        for at in range(0, 240, rows):
+            labels.add(a[order[at : at + rows]], b[order[at : at + rows]])
+        np.testing.assert_array_equal(labels.values, components(300, a, b))
+
+
+def test_ids_are_numbered_in_their_order_even_if_they_share_their_first_half():
+    ids = [f"{high:016x}{low:016x}" for high in (0, 7, 2**64 - 1) for low in (0, 3, 9, 2**64 - 1)]
+    shuffled = np.random.default_rng(0).permutation(np.repeat(ids, 3)).tolist()
+    blocks = [keys_of(pa.array(shuffled[at : at + 5])) for at in range(0, len(shuffled), 5)]
+    nodes = nodes_of(blocks)
+    assert ids_of(nodes).to_pylist() == sorted(ids)
+    assert nodes.number(keys_of(pa.chunked_array([ids[:5], ids[5:]]))).tolist() == list(range(len(ids)))
+    assert nodes.number(Keys(np.array([7, 1, 2**64 - 1], np.uint64), np.array([4, 0, 5], np.uint64))).tolist() == [-1] * 3
+    assert ids_of(nodes_of([])).to_pylist() == []
+
+
+@pytest.mark.parametrize("bad", ["abc", "g" * 32, "A" * 32, None])
+def test_an_id_that_is_none_is_an_error(bad):
+    with pytest.raises(ValueError, match="32 hexadecimal digits"):
+        keys_of(pa.array([bad, "0" * 32], pa.string()))
+
+
+def test_blocks_cut_and_put_together():
+    tables = [pa.table({"x": list(range(n))}) for n in (3, 0, 9, 1)]
+    blocks = list(in_blocks(tables, 4))
+    assert pa.concat_tables(blocks) == pa.concat_tables(tables)
+    assert all(block.num_rows < 8 for block in blocks)
