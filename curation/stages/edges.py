@@ -1,11 +1,12 @@
 """edges: pairs of images that are copies of one another, or of a protected image.
 
 Source: DINOv2 paper, appendix A.3: pairs above a cosine threshold. A pair that the descriptors allege is believed if
-its thumbnails, laid over each other, bear it out.
+its pictures bear it out: thumbnails laid over each other, or keypoints that say the same.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,12 +24,14 @@ from curation.graph.exact import pairs_above
 from curation.graph.grid import Floats, Grid, Ints
 from curation.graph.ivfpq import Index, Lists
 from curation.graph.tables import PROTECTED, read_grid, rows_between, slices, unpacked
+from curation.keypoints import Keypoints, look
+from curation.matching import shared_points
 from curation.sets import Bools, in_any, in_pool, in_seeds
 from curation.sources import read_bytes
 from curation.stage import PlannedStage, derived
 from curation.store import Parts, join, matrix
 
-PAIRS, THUMBS, EDGES = 4096, 256, 16_384  # pairs, images, and edges with all their images looked at at once
+PAIRS, MATCHED, THUMBS, EDGES = 4096, 256, 256, 16_384  # pairs (by thumbnail, by keypoints), images, and edges at once
 ENGINES = ("auto", "cells", "ivfpq", "exact")
 _REFS = ["image_id", *(f.name for f in records.BYTES_REF)]
 
@@ -73,8 +76,10 @@ class EdgesConfig:
     """Cosine from which two pool images make a pair."""
     reference_similarity: float | None = derived(None)
     """Cosine from which an image and a protected one make a pair."""
-    agreement: bool = derived(False)
-    """Whether the thumbnails of each pair are laid over each other (curation/align.py)."""
+    agreement: float | None = derived(None)
+    """Cosine from which the thumbnails of a pair are laid over each other (curation/align.py); None: of no pair."""
+    shared: bool = derived(False)
+    """Whether the keypoints of each pair are compared (curation/matching.py)."""
     k: int = derived(64)
     """Most copies looked at per image: in a cell, or, where all are compared, in a bunch. 0: all."""
     as_is: tuple[str, ...] = derived()
@@ -125,7 +130,7 @@ def _in_cells(bunch: int, inputs: Mapping[str, Parts], grid: Grid, cfg: EdgesCon
                     tables.append(_edges(own, other, across(own, other, rule, work)))
     edges = pa.concat_tables(tables).sort_by([("a", "ascending"), ("b", "ascending")])
     refs = (rows_between(cells, p, *_range(grid, b), ["cell", *_REFS]) for b in sorted(met) for p in cells.numbers)
-    edges = _looked_at(edges, refs) if cfg.agreement else edges
+    edges = _looked_at(edges, refs, cfg)
     return edges.replace_schema_metadata({"sketched_pairs": str(work.sketched), "looked_pairs": str(work.looked)})
 
 
@@ -160,15 +165,15 @@ def _finder(y: Floats, cfg: EdgesConfig) -> Callable[[Floats, bool], tuple[Ints,
 def _with_protected(parts: list[int], inputs: Mapping[str, Parts], cfg: EdgesConfig) -> pa.Table:
     """Pairs of the images of some parts with every protected one, each pair once."""
     least = min(cfg.reference_similarity or 0.0, cfg.self_similarity or 0.0)
-    x, tables, met = _load(inputs, parts, cfg), [records.EDGES.empty_table()], set(parts)
-    x = x.only(x.judged)
+    x, tables, met = None, [records.EDGES.empty_table()], set(parts)
     for part, y in _protected(inputs["cells"]):
+        x = x or _load(inputs, parts, cfg)
         met.add(part)
         i, j, similarity = pairs_above(x.vectors, y.vectors, least, cfg.k or len(y.vectors), False)
         rivals = x.rival[i] & y.rival[j] & (similarity >= (cfg.self_similarity or 0.0))
-        both = x.protected[i] & y.judged[j]  # found from either end: the lower id has it
+        both = x.protected[i] & y.judged[j]  # a pair found from either end: the lower id has it
         lower = np.array(pc.less(x.ids.take(pa.array(i)), y.ids.take(pa.array(j))), bool)
-        kept = ((similarity >= (cfg.reference_similarity or 0.0)) | rivals) & (lower | ~both)
+        kept = x.judged[i] & ((similarity >= (cfg.reference_similarity or 0.0)) | rivals) & (lower | ~both)
         tables.append(_edges(x, y, (i[kept], j[kept], similarity[kept])))
     return _confirmed(pa.concat_tables(tables), inputs["images"], sorted(met), cfg)
 
@@ -187,40 +192,60 @@ def _edges(x: _Chunk | Slice, y: _Chunk | Slice, found: tuple[Ints, Ints, Floats
     """records.EDGES of rows (i of x, j of y); an image is no copy of itself."""
     i, j, similarity = found
     a, b = x.ids.take(pa.array(i)), y.ids.take(pa.array(j))
-    edges = pa.Table.from_arrays([a, b, pa.array(similarity), pa.nulls(len(a), pa.float32())], schema=records.EDGES)
+    unseen = (pa.nulls(len(a), pa.float32()), pa.nulls(len(a), pa.int32()))
+    edges = pa.Table.from_arrays([a, b, pa.array(similarity), *unseen], schema=records.EDGES)
     return edges.filter(pc.not_equal(edges["a"], edges["b"]))
 
 
 def _confirmed(edges: pa.Table, images: Parts, parts: list[int], cfg: EdgesConfig) -> pa.Table:
-    return _looked_at(edges, (images.kept_part(part, _REFS) for part in parts)) if cfg.agreement else edges
+    return _looked_at(edges, (images.kept_part(part, _REFS) for part in parts), cfg)
 
 
-def _looked_at(edges: pa.Table, images: Iterator[pa.Table]) -> pa.Table:
-    """The edges with the agreement of their thumbnails. images: where the bytes of (at least) their ends are."""
-    if not edges.num_rows:
+def _looked_at(edges: pa.Table, images: Iterator[pa.Table], cfg: EdgesConfig) -> pa.Table:
+    """The edges with what their pictures say. images: where the bytes of (at least) their ends are."""
+    if not edges.num_rows or not (cfg.shared or cfg.agreement is not None):
         return edges
     wanted = ends(edges)
     known = pa.concat_tables([table.select(_REFS).filter(pc.is_in(table["image_id"], wanted)) for table in images])
     runs = (edges.slice(at, EDGES) for at in range(0, edges.num_rows, EDGES))
-    agreed = pa.array(np.concatenate([_agreement(run, known) for run in runs]))
-    return edges.set_column(edges.schema.get_field_index("agreement"), records.EDGES.field("agreement"), agreed)
+    return pa.concat_tables([_look(run, known, cfg) for run in runs])
 
 
-def _agreement(edges: pa.Table, known: pa.Table) -> Floats:
-    """(N,) agreement of the two thumbnails of every edge."""
-    names, thumbs = _thumbnails(known.filter(pc.is_in(known["image_id"], ends(edges))))
-    a, b = (pc.index_in(edges[end], names).to_numpy().copy() for end in ("a", "b"))
-    scores = [align.agreement(thumbs[a[at : at + PAIRS]], thumbs[b[at : at + PAIRS]]) for at in range(0, len(a), PAIRS)]
-    return np.concatenate([np.zeros(0, np.float32), *scores])
+def _look(edges: pa.Table, known: pa.Table, cfg: EdgesConfig) -> pa.Table:
+    """Some edges with the agreement of their thumbnails and the keypoints they share."""
+    rows = known.filter(pc.is_in(known["image_id"], ends(edges)))
+    alike = edges["similarity"].to_numpy() >= (2.0 if cfg.agreement is None else cfg.agreement)
+    pictures = _pictures(rows, thumbs=bool(alike.any()), points=cfg.shared)
+    names = rows["image_id"].combine_chunks()
+    a, b = (torch.from_numpy(pc.index_in(edges[end], names).to_numpy().astype(np.int64)) for end in ("a", "b"))
+    agreement, shared = np.full(len(a), np.nan, np.float32), np.full(len(a), -1, np.int32)
+    for at in np.array_split(np.flatnonzero(alike), math.ceil(alike.sum() / PAIRS) or 1):
+        agreement[at] = align.agreement(pictures.thumbs[a[at]], pictures.thumbs[b[at]])
+    for at in range(0, len(a) if cfg.shared else 0, MATCHED):
+        pair = slice(at, at + MATCHED)
+        shared[pair] = shared_points(pictures.points.take(a[pair]), pictures.points.take(b[pair])).numpy()
+    seen = (pa.array(agreement, mask=~alike), pa.array(shared, mask=shared < 0))
+    for name, values in zip(("agreement", "shared"), seen, strict=True):
+        edges = edges.set_column(edges.schema.get_field_index(name), records.EDGES.field(name), values)
+    return edges
 
 
-def _thumbnails(rows: pa.Table) -> tuple[pa.Array, torch.Tensor]:
-    """Ids and local contrast (align.local_contrast) of images; one that cannot be read agrees with none."""
-    thumbs = [torch.zeros(0, align.SIDE, align.SIDE)]
+@dataclass(frozen=True)
+class _Pictures:
+    """What is compared of some images: (N, S, S) local contrast of the thumbnails, and keypoints."""
+
+    thumbs: torch.Tensor
+    points: Keypoints
+
+
+def _pictures(rows: pa.Table, *, thumbs: bool, points: bool) -> _Pictures:
+    """One that cannot be read agrees with none."""
+    small, found = [torch.zeros(0, align.SIDE, align.SIDE)], [look([])]
     for at in range(0, rows.num_rows, THUMBS):
-        pictures = [_grey(data) for data in read_bytes(rows.slice(at, THUMBS))]
-        thumbs.append(align.local_contrast(np.stack(pictures)))
-    return rows["image_id"].combine_chunks(), torch.cat(thumbs)
+        encoded = list(read_bytes(rows.slice(at, THUMBS)))
+        small += [align.local_contrast(np.stack([_grey(data) for data in encoded]))] if thumbs else []
+        found += [look(encoded)] if points else []
+    return _Pictures(torch.cat(small), Keypoints.join(found))
 
 
 def _grey(data: bytes | None) -> np.ndarray:
@@ -256,4 +281,4 @@ def _load(inputs: Mapping[str, Parts], parts: list[int], cfg: EdgesConfig) -> _C
     return _Chunk(rows["image_id"].combine_chunks(), unit(matrix(rows["descriptor"])), rival, judged, protected)
 
 
-STAGE = PlannedStage(name="edges", consumes=("grid", "cells", "descriptors", "images"), plan=plan, fn=find_edges, version=4)
+STAGE = PlannedStage(name="edges", consumes=("grid", "cells", "descriptors", "images"), plan=plan, fn=find_edges, version=5)
