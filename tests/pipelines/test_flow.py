@@ -61,6 +61,19 @@ def test_a_network_without_thresholds_asks_for_them() -> None:
         resolve(replace(Recipe(), descriptors=replace(Recipe().descriptors, network="vitti16-small")))
 
 
+@pytest.mark.parametrize(
+    ("network", "size", "told"),
+    [
+        ("copy-small", 96, "no calibrated thresholds"),
+        ("copy-small", "big", 'size is "N"'),
+        ("vitti16-small", "96", "takes 64 pixels and no other size"),
+    ],
+)
+def test_a_size_that_a_network_cannot_take_or_was_not_calibrated_for_is_told(network: str, size: str | int, told: str) -> None:
+    with pytest.raises(RecipeError, match=told):
+        resolve(replace(Recipe(), descriptors=DescriptorsConfig(network=network, size=size)))
+
+
 def test_a_whitened_networks_thresholds_must_be_named() -> None:
     with pytest.raises(RecipeError, match="copy-small, whitened, has no calibrated thresholds"):
         resolve(WHITENED)
