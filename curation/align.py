@@ -27,6 +27,7 @@ ZOOMS = (0.80, 0.84, 0.87, 0.90, 0.93, 0.96, 1.04, 1.08, 1.12, 1.16, 1.20, 1.25)
 FRAME = 2  # pixels at the rim that are not looked at: frames, corners of turned pictures
 LEAST_OVERLAP = 0.5  # of the thumbnail's area
 BATCH = 32  # pairs scored at once
+BEST = 0.9  # agreement of copies that their descriptors alone would not tie, at its best in practice
 
 # B pairs, T poses, S = SIDE, R = 2 REACH + 1 shifts either way, F frequencies
 

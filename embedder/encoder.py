@@ -49,6 +49,7 @@ class Encoder:
     half: bool  # bfloat16 arithmetic; never for copy networks, whose cosines meet a threshold
     self_similarity: float | None = None  # copy networks: cosine from which two pool images count as copies
     reference_similarity: float | None = None  # ... and from which an image counts as a copy of a protected one
+    shared: int | None = None  # ... keypoints in common from which a pair counts whatever its cosine
     confirm: float | None = None  # ... cosine + agreement of thumbnails from which a pair counts, where both are looked at
 
     @torch.inference_mode()
@@ -98,7 +99,7 @@ def resized(encoder: Encoder, size: str) -> Encoder:
     other = replace(encoder, side=int(asked[1]), fit=square if asked[2] else "short")
     if (other.side, other.fit) == (encoder.side, encoder.fit) or (encoder.fit == sscd.FIT and size in sscd.SIZES):
         return other
-    return replace(other, self_similarity=None, reference_similarity=None, confirm=None)
+    return replace(other, self_similarity=None, reference_similarity=None, confirm=None, shared=None)
 
 
 def _load_sscd(path: Path, device: str) -> Encoder:
@@ -119,7 +120,7 @@ def _load_own(path: Path, device: str) -> Encoder:
         name, side, fit = str(card["name"]), int(card["side"]), str(card["fit"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a usable weights file: {str(error).strip().splitlines()[0]}") from error
-    known = {key: card.get(key) for key in ("self_similarity", "reference_similarity", "confirm")}
+    known = {key: card.get(key) for key in ("self_similarity", "reference_similarity", "confirm", "shared")}
     return _encoder(path, device, network, name=name, side=side, fit=fit, **known)
 
 

@@ -16,6 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import tomli_w
 
+from curation.align import BEST
 from curation.stages.cells import CellsConfig
 from curation.stages.clusters import ClustersConfig
 from curation.stages.descriptors import DescriptorsConfig
@@ -61,6 +62,12 @@ class ProtectSection:
 
     name: str
     path: str
+    similarity: float | None = None
+    """Cosine from which an image is alleged to copy one of this set; None: survivors.reference_similarity."""
+
+    def __post_init__(self) -> None:
+        if self.similarity is not None and not -1 <= self.similarity <= 1:
+            raise ValueError(f"similarity is a cosine, -1 to 1, not {self.similarity}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +127,27 @@ class Recipe:
 
     @property
     def edges_config(self) -> EdgesConfig:
-        own = self.survivors
-        thresholds = {name: getattr(own, name) for name in ("self_similarity", "reference_similarity", "k")}
-        return replace(self.edges, as_is=self.as_is, agreement=bool(own.confirm), **thresholds)
+        """Pairs are stored from the floors on; `survivors` holds them against its own thresholds."""
+        floors = self.floors
+        look = min(v for v in floors.values() if v is not None) if self.survivors.confirm else None
+        return replace(self.edges, as_is=self.as_is, agreement=look, k=self.survivors.k, **floors)
+
+    @property
+    def floors(self) -> dict[str, float | None]:
+        """Cosines from which pairs are stored: of the pool, and with protected images."""
+        own, edges = self.survivors, self.edges
+        return {
+            "self_similarity": own.self_similarity if edges.floor is None else edges.floor,
+            "reference_similarity": self.lowest_reference if edges.reference_floor is None else edges.reference_floor,
+        }
+
+    @property
+    def lowest_reference(self) -> float | None:
+        """The lowest threshold of any protected set; None where the network has to say."""
+        common = self.survivors.reference_similarity
+        if common is None:
+            return None
+        return min([p.similarity for p in self.protect if p.similarity is not None] + [common])
 
     @property
     def cells_config(self) -> CellsConfig:
@@ -130,7 +155,8 @@ class Recipe:
 
     @property
     def survivors_config(self) -> SurvivorsConfig:
-        return replace(self.survivors, as_is=self.as_is)
+        own = tuple((p.name, p.similarity) for p in self.protect if p.similarity is not None)
+        return replace(self.survivors, as_is=self.as_is, protect=own)
 
     @property
     def neighbors_config(self) -> NeighborsConfig:

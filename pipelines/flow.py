@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from curation.align import BEST
 from curation.stage import CopyEncoder, Encoder, Stage
 from curation.stages import (
     cells,
@@ -140,19 +141,21 @@ CRAWL: tuple[Step, ...] = (
 def resolve(recipe: Recipe) -> Recipe:
     """The recipe with the values of its copy network, where it names none of its own (SurvivorsConfig).
 
-    Where pairs are confirmed, all are looked at that the best agreement seen in practice could lift to `confirm`.
+    Where pairs are confirmed, all are looked at that the best agreement seen in practice could lift to `confirm`, and where
+    keypoints are compared too, all from LOOKED_AT on.
     Raises RecipeError if neither names a threshold.
     """
     own, card = recipe.survivors, network(recipe.descriptors.network, recipe.descriptors.size)
     known = None if _whitened(recipe) else card  # the card's values are for the network's own descriptors
     named = [value for value in (own.self_similarity, own.reference_similarity) if value is not None]
     confirm = own.confirm if own.confirm is not None else 0.0 if named else getattr(known, "confirm", None) or 0.0
-    floor = round(confirm - BEST_AGREEMENT, 6) if confirm else None
+    shared = _first(own.shared, getattr(known, "shared", None), 0) if confirm else 0
+    floor = min(round(confirm - BEST, 6), *([LOOKED_AT] if shared else [1.0])) if confirm else None
     pair = {name: _first(getattr(own, name), floor, getattr(known, name, None)) for name in _THRESHOLDS}
     if None in pair.values():
         what = f"{recipe.descriptors.network}{', whitened,' if _whitened(recipe) else ''}"
         raise RecipeError(f"{what} has no calibrated thresholds: name {' and '.join(_THRESHOLDS)} in [survivors]")
-    return replace(recipe, survivors=replace(own, confirm=confirm, **pair))
+    return replace(recipe, survivors=replace(own, confirm=confirm, shared=int(shared or 0), **pair))
 
 
 def _first(*values: float | None) -> float | None:
@@ -160,4 +163,4 @@ def _first(*values: float | None) -> float | None:
 
 
 _THRESHOLDS = ("self_similarity", "reference_similarity")
-BEST_AGREEMENT = 0.9  # of the thumbnails of copies that the descriptors alone would not tie
+LOOKED_AT = 0.6  # cosine from which keypoints are compared: below it, unlike photographs are too many
