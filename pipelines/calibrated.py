@@ -180,7 +180,7 @@ def _doubts(found: Calibration) -> str:
         return "No two different images of the sample look like copies of one another."
     rule = f"they count neither as true nor as false; if all are different pictures, precision is {worst:.3f}."
     if found.evidence.kin:
-        rule = "they are so many that they count as false: this domain is like that, or the sample is full of copies."
+        rule = "so many of one kind count as false: this domain is like that, or full of copies."
     how = "--ask FILE lists them to be labelled, --labels FILE uses the labels."
     first = (_doubt(found, one) for one in doubts[:3])
     lines = [f"  {one['uri_a']}  {one['uri_b']}  {one['cosine']:.3f} + {one['agreement']:.3f}" for one in first]

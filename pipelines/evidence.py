@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from curation import align
+from curation.graph.components import components
 from curation.thresholds import Pairs, Pool, class_weights, most_alike, to_look_at
 from embedder.edits import EVERYDAY
 from pipelines.config import RecipeError
@@ -21,7 +22,7 @@ FULL = 400  # false pairs looked at, and ever fewer of those less alike (thresho
 LOOKS_PER_IMAGE = 8  # pairs that a run may have to look at for each image of its pool
 FOUND = 0.98  # of edits: no more than the rest is given up by looking at alike pairs only
 ALIKE = 0.25  # quantile: originals more alike than this share of the edits are to theirs may be copies
-KIN = 0.05  # of the originals in such pairs: more are kin, not accidental copies
+KIN, GROUP = 0.05, 8  # share of originals in such pairs, and originals tied by them: more of both are kin, not copies
 NOT_SEEN = -9.0  # the score of a pair that a run would not look at
 
 
@@ -95,11 +96,18 @@ def gather(specimens: Specimens, pool: Pool, chance: np.random.Generator, said: 
     agreed = _agreement(specimens, i[at], j[at])
     sums = Pairs(false.score[at] + agreed, false.first[at], false.second[at], weight, top=2.0)
     doubts = _doubts(specimens, i[at], j[at], false.score[at], agreed, edited, said)
-    kin = len({x for d in doubts if d.same is None for x in (d.first, d.second)}) > KIN * n
+    kin = _are_kin(doubts, n)
     labels = _labels(specimens.names, said)
     copies = [pair for pair, same in labels.items() if same]
     copies += [(d.first, d.second) for d in doubts if d.same is None and not kin]
     return Evidence(edited, _without(false, copies, n), _without(sums, copies, n), floor, doubts, kin, len(labels))
+
+
+def _are_kin(doubts: list[Doubt], originals: int) -> bool:
+    """Whether pairs that nobody spoke of are what the domain is like: many, and not in the small groups of copies."""
+    open_pairs = np.array([(d.first, d.second) for d in doubts if d.same is None], np.int64).reshape(-1, 2)
+    few = len(np.unique(open_pairs)) <= KIN * originals
+    return not few and int(np.bincount(components(originals, *open_pairs.T)).max()) > GROUP
 
 
 def _labels(names: list[str], said: Said) -> dict[tuple[int, int], bool]:

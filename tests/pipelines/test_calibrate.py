@@ -134,6 +134,16 @@ def test_copies_in_the_sample_are_asked_about(pool: Path, tmp_path: Path, capsys
     assert answers["yes"]["precision_if_borderline_are_false"] > plain["precision_if_borderline_are_false"]
 
 
+def test_many_pairs_are_copies_and_many_of_one_kind_are_kin() -> None:
+    def doubts(pairs: list[tuple[int, int]]) -> list[evidence.Doubt]:
+        return [evidence.Doubt(a, b, 0.9, 0.9) for a, b in pairs]
+
+    assert not evidence._are_kin([], 100)
+    assert not evidence._are_kin(doubts([(n, n + 50) for n in range(30)]), 100)
+    assert not evidence._are_kin(doubts([(0, n) for n in range(1, 30)]), 1000)
+    assert evidence._are_kin(doubts([(0, n) for n in range(1, 30)]), 100)
+
+
 def test_pictures_of_one_kind_cannot(kin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = asked(capsys, "--pool", kin, "--images", 66, "--out", tmp_path / "b.toml")
     assert not found["separable"]
