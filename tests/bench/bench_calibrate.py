@@ -91,9 +91,9 @@ def counted_precision(way: Way, threshold: float, found: Calibration) -> float:
     return float(thresholds.precision(np.float64(recall), np.float64(rate), found.pool))
 
 
-def thin(rows: list[dict[str, float]], most: int = 10) -> list[dict[str, float]]:
-    """A few rows of a table, where recall moves."""
-    moving = [row for row in rows if 0.02 < row["recall"] < 0.999]
+def thin(rows: list[dict[str, float]], most: int = 12) -> list[dict[str, float]]:
+    """A few rows of a table, where precision moves."""
+    moving = [row for row in rows if row["recall"] > 0.02 and 0.02 < row["precision"] < 0.9999]
     return moving[:: max(1, len(moving) // most)]
 
 
