@@ -185,6 +185,7 @@ EDGES = pa.schema(
         column("b", pa.string(), "image_id, a neighbour of a"),
         column("similarity", pa.float32(), "cosine of the two descriptors"),
         column("agreement", pa.float32(), "correlation of the two thumbnails at their best; null: not looked at"),
+        column("shared", pa.int32(), "keypoints that agree on one way to lay the two over each other; null: not looked at"),
     ]
 )
 """One row is one pair of images that may be copies; `survivors` says from which values on they are."""
@@ -198,6 +199,8 @@ SURVIVORS = pa.schema(
         column("usable", pa.bool_(), "may enter the manifest: touches no protected set"),
         column("touches", pa.string(), "image_id of the protected image that it or its group copies"),
         column("touch_similarity", pa.float32(), "cosine of the two, or of the group's closest"),
+        column("via", pa.string(), "dropped without an edge to drop_cause: the image of its strongest edge, which tied it"),
+        column("via_similarity", pa.float32(), "cosine of the two"),
         *VERDICT,
     ]
 )

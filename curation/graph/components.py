@@ -92,7 +92,7 @@ def ids_of(keys: Keys) -> pa.Array:
 
 def distinct(keys: Keys) -> Nodes:
     """The ids in rising order, each once."""
-    order = np.argsort(keys.high)
+    order: NDArray[np.intp] = np.argsort(keys.high)
     high, low = keys.high[order], keys.low[order]
     if np.any((high[1:] == high[:-1]) & (low[1:] < low[:-1])):  # two ids share their upper half: once in 10^9 images
         order = np.lexsort((keys.low, keys.high))
@@ -126,9 +126,9 @@ class Labels:
     """Connected components of `n` nodes under the edges added so far: `values`, (n,) the smallest node of each."""
 
     def __init__(self, n: int) -> None:
-        self.values = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
+        self.values: NDArray[np.signedinteger] = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
 
-    def add(self, a: Ints, b: Ints) -> None:
+    def add(self, a: NDArray[np.signedinteger], b: NDArray[np.signedinteger]) -> None:
         """Merge what the edges (a_i, b_i) tie. Between two blocks every node points at its root, before and after."""
         a, b = self.values[a], self.values[b]
         apart = a != b
@@ -140,7 +140,7 @@ class Labels:
         self.values = self.values[self.values]
 
 
-def components(n: int, a: Ints, b: Ints) -> Ints:
+def components(n: int, a: NDArray[np.signedinteger], b: NDArray[np.signedinteger]) -> Ints:
     """Connected components of `n` nodes under undirected edges (a_i, b_i): (n,) labels, the smallest node of each."""
     edges = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n))
     count, labels = connected_components(edges, directed=False)

@@ -72,10 +72,15 @@ class EdgesConfig:
     """Lists of "ivfpq" that are searched."""
     bytes_per_row: int = 64
     """What "ivfpq" keeps of a descriptor in its index; 0: all of it (IVF-Flat)."""
+    floor: float | None = None
+    """Cosine from which pairs of the pool are stored. None: 0.05 below survivors.self_similarity. `curate rethreshold`
+    can go down to it without looking at the images again."""
+    reference_floor: float | None = None
+    """The same of pairs with protected images; None: 0.05 below the lowest of their thresholds."""
     self_similarity: float | None = derived(None)
-    """Cosine from which two pool images make a pair."""
+    """Cosine from which two pool images make a pair: the floor."""
     reference_similarity: float | None = derived(None)
-    """Cosine from which an image and a protected one make a pair."""
+    """Cosine from which an image and a protected one make a pair: the floor."""
     agreement: float | None = derived(None)
     """Cosine from which the thumbnails of a pair are laid over each other (curation/align.py); None: of no pair."""
     shared: bool = derived(False)

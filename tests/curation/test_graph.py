@@ -110,7 +110,7 @@ def test_an_id_that_is_none_is_an_error(bad):
 
 
 def test_blocks_cut_and_put_together():
-    tables = [pa.table({"x": list(range(n))}) for n in (3, 0, 9, 1)]
+    tables = [pa.table({"x": pa.array(range(n), pa.int64())}) for n in (3, 0, 9, 1)]
     blocks = list(in_blocks(tables, 4))
     assert pa.concat_tables(blocks) == pa.concat_tables(tables)
     assert all(block.num_rows < 8 for block in blocks)
