@@ -63,7 +63,7 @@ class Memory:
 
     def _watch(self) -> None:
         me = psutil.Process()
-        while not self.over.wait(0.5):
+        while not self.over.wait(3):
             total = 0
             for process in [me, *me.children(recursive=True)]:
                 try:
