@@ -174,6 +174,48 @@ def calibrate(
     print(json.dumps(facts(found)) if as_json else report(found))
 
 
+@app.command()
+def leaks(
+    run_dir: RunDir,
+    against: Annotated[str, typer.Option(help="Name of the protected set.")],
+    at: Annotated[float | None, typer.Option(min=-1, max=1, help="Every stored pair from this cosine on.")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Which images of the pool touch which images of an evaluation set, and whether they were dropped.
+
+    [dim]curate leaks RUN --against imagenet-val[/dim]
+    """
+    from pipelines.leaks import leaks as ask
+    from pipelines.tables import render
+
+    print(render(ask(run_dir, against, at), "json" if as_json else "csv" if csv else "table"))
+
+
+@app.command()
+def rethreshold(
+    run_dir: RunDir,
+    self_similarity: Annotated[float | None, typer.Option(min=-1, max=1, help="Cosine of copies in the pool.")] = None,
+    reference_similarity: Annotated[float | None, typer.Option(min=-1, max=1, help="Cosine to protected images.")] = None,
+    confirm: Annotated[float | None, typer.Option(help="Cosine + agreement from which a pair is believed.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per GPU, else per core.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Other copy thresholds for a run, from the similarities it has stored; only newly kept images are read.
+
+    [dim]curate rethreshold RUN --self-similarity 0.75[/dim]
+    """
+    from pipelines.progress import Progress
+    from pipelines.rethreshold import rethreshold as change
+    from pipelines.summary import summarise
+
+    progress = Progress(quiet=quiet or as_json)
+    change(run_dir, self_similarity, reference_similarity, confirm, workers=workers, progress=progress)
+    summary = summarise(run_dir)
+    print(json.dumps(summary.facts)) if as_json else console.print(summary.text())
+
+
 @seeds_app.command("add")
 def seeds_add(
     name: Annotated[str, typer.Argument(help="The name to use in --seeds or --protect.")],

@@ -16,7 +16,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import tomli_w
 
-from curation.align import BEST
 from curation.stages.cells import CellsConfig
 from curation.stages.clusters import ClustersConfig
 from curation.stages.descriptors import DescriptorsConfig
@@ -128,9 +127,8 @@ class Recipe:
     @property
     def edges_config(self) -> EdgesConfig:
         """Pairs are stored from the floors on; `survivors` holds them against its own thresholds."""
-        floors = self.floors
-        look = min(v for v in floors.values() if v is not None) if self.survivors.confirm else None
-        return replace(self.edges, as_is=self.as_is, agreement=look, k=self.survivors.k, **floors)
+        seen = bool(self.survivors.shared)
+        return replace(self.edges, as_is=self.as_is, shared=seen, k=self.survivors.k, **self.floors)
 
     @property
     def floors(self) -> dict[str, float | None]:

@@ -155,7 +155,24 @@ def resolve(recipe: Recipe) -> Recipe:
     if None in pair.values():
         what = f"{recipe.descriptors.network}{', whitened,' if _whitened(recipe) else ''}"
         raise RecipeError(f"{what} has no calibrated thresholds: name {' and '.join(_THRESHOLDS)} in [survivors]")
-    return replace(recipe, survivors=replace(own, confirm=confirm, shared=int(shared or 0), **pair))
+    return _with_floors(replace(recipe, survivors=replace(own, confirm=confirm, shared=int(shared or 0), **pair)))
+
+
+def _with_floors(recipe: Recipe) -> Recipe:
+    """The recipe with the cosines from which pairs are stored and looked at; RecipeError if a threshold lies below them."""
+    own, edges = recipe.survivors, recipe.edges
+    asked = {"floor": own.self_similarity, "reference_floor": recipe.lowest_reference}
+    asked["agreement"] = round(own.confirm - BEST, 6) if own.confirm else None
+    floors: dict[str, float | None] = {}
+    for key, ask in asked.items():
+        named = getattr(edges, key)
+        floors[key] = named if named is not None or ask is None else round(max(ask - MARGIN, -1.0), 6)
+        if ask is not None and ask < (floors[key] or 0.0):
+            raise RecipeError(
+                f"pairs are stored from edges.{key} = {floors[key]:g} on, and this asks for those from {ask:g} on; to look "
+                f"for them: curate run --recipe RUN/recipe.toml --out RUN --set edges.{key}={ask:g}, and --set the value"
+            )
+    return replace(recipe, edges=replace(edges, **floors))
 
 
 def _first(*values: float | None) -> float | None:
@@ -163,4 +180,5 @@ def _first(*values: float | None) -> float | None:
 
 
 _THRESHOLDS = ("self_similarity", "reference_similarity")
+MARGIN = 0.05  # below the thresholds, down to which pairs are stored
 LOOKED_AT = 0.6  # cosine from which keypoints are compared: below it, unlike photographs are too many

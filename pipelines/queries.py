@@ -42,7 +42,8 @@ def connect(run: str) -> duckdb.DuckDBPyConnection:
     """An in-memory database with a view per noun of `run` (any fsspec path) and those of DERIVED.
 
     A noun that has no part yet is an empty view with the right columns. Session variables: `run`, `present` (nouns
-    with parts), `reference_similarity` (the recipe's, or null). Settings are locked, files outside `run` out of reach.
+    with parts), `reference_similarity`, `confirm`, `shared` (the recipe's, or null).
+    Settings are locked, files outside `run` out of reach.
     Raises ValueError if `run` is no folder, its recipe is not TOML, or a part cannot be read.
     """
     store = Store(run)
@@ -57,8 +58,7 @@ def connect(run: str) -> duckdb.DuckDBPyConnection:
         database.execute("set allowed_directories = $roots", {"roots": [_ROOT]})
         database.execute("set parquet_metadata_cache = true")
         database.execute("set enable_external_access = false")
-        limit = _reference_similarity(store)
-        for name, value in {"run": _ROOT, "present": present, "reference_similarity": limit}.items():
+        for name, value in {"run": _ROOT, "present": present, **_thresholds(store)}.items():
             database.execute(f"set variable {name} = $value", {"value": value})
         for noun in ALL:
             if noun in present:
@@ -82,6 +82,15 @@ def query(run: str, sql: str) -> pa.Table:
     _only_reads(sql)
     with connect(run) as database:
         return _rows(database, sql)
+
+
+def asked(run: str, name: str, values: dict[str, object]) -> pa.Table:
+    """The rows of a statement of sql/verbs, with values for its parameters."""
+    with connect(run) as database:
+        try:
+            return database.execute(_sql("verbs", name), values).to_arrow_table()
+        except duckdb.Error as error:
+            raise ValueError(_first_line(error)) from error
 
 
 def run_checks(run: str) -> dict[str, int]:
@@ -123,14 +132,18 @@ def _parts(store: Store, noun: str) -> bool:
     return any(fnmatch.fnmatchcase(str(name).rsplit("/", 1)[-1], "part-*.parquet") for name in names)
 
 
-def _reference_similarity(store: Store) -> float | None:
+def _thresholds(store: Store) -> dict[str, float | None]:
+    """What the recipe names; of protected sets with thresholds of their own, the highest: a check must not cry wolf."""
     data = store.read_bytes("recipe.toml")
     try:
         recipe = tomllib.loads(data.decode()) if data else {}
     except ValueError as error:
         raise ValueError(f"{store.url}/recipe.toml: {error}") from error
-    value = recipe.get("survivors", {}).get("reference_similarity")
-    return None if value is None else float(value)
+    own = {key: recipe.get("survivors", {}).get(key) for key in ("reference_similarity", "confirm", "shared")}
+    limits = [p["similarity"] for p in recipe.get("protect", []) if "similarity" in p]
+    if own["reference_similarity"] is not None:
+        own["reference_similarity"] = max([own["reference_similarity"], *limits])
+    return {key: None if value is None else float(value) for key, value in own.items()}
 
 
 def _sql(kind: str, name: str) -> str:

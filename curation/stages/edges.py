@@ -81,8 +81,9 @@ class EdgesConfig:
     """Cosine from which two pool images make a pair: the floor."""
     reference_similarity: float | None = derived(None)
     """Cosine from which an image and a protected one make a pair: the floor."""
-    agreement: float | None = derived(None)
-    """Cosine from which the thumbnails of a pair are laid over each other (curation/align.py); None: of no pair."""
+    agreement: float | None = None
+    """Cosine from which the thumbnails of a pair are laid over each other (curation/align.py); None: 0.05 below where
+    `confirm` could be reached, or, without `confirm`, of no pair."""
     shared: bool = derived(False)
     """Whether the keypoints of each pair are compared (curation/matching.py)."""
     k: int = derived(64)

@@ -143,6 +143,7 @@ DAMAGES: list[tuple[str, Callable[[Rows], None], int]] = [
     ("manifest_without_protected_copies", add("edges", a=G, b=V, similarity=0.45), 1),
     ("manifest_without_protected_copies", add("edges", a=V, b=G, similarity=0.6), 1),
     ("manifest_without_protected_twins", twin_of_protected, 1),
+    ("via_is_an_edge", put("survivors", C, via="0" * 32), 1),
     ("drops_have_reasons", put("selection", E, drop_reason=" "), 1),
     ("drops_have_reasons", put("embeddings", A, drop_limit=0.5), 1),
     ("copies_have_causes", put("survivors", C, drop_cause=None), 1),

@@ -147,3 +147,38 @@ def test_pairs_are_believed_from_a_sum_on(store):
     put(store, "edges", rows, records.EDGES)
     cfg = SurvivorsConfig(confirm=1.63, self_similarity=0.8, reference_similarity=0.8)
     assert reasons(by_id(run(judge, store, ["descriptors", "edges", "images"], cfg))) == {2: "copy"}
+
+
+def test_a_protected_set_may_have_a_threshold_of_its_own(store):
+    strict = (("v", math.cos(math.radians(30.5))),)
+    cfg = SurvivorsConfig(confirm=0, self_similarity=SELF, reference_similarity=REFERENCE, protect=strict)
+    world = {1: (0, POOL, {}), 2: (180, POOL, {}), 8: (28, PROTECTED, {}), 9: (208, ["protect:w"], {})}
+    wider = SurvivorsConfig(confirm=0, self_similarity=SELF, reference_similarity=strict[0][1])
+    assert looked_for(wider).reference_similarity == strict[0][1]
+    for part, start in enumerate((0, 2)):
+        names = list(world)[start : start + 2]
+        put(store, "images", [image_row(n, world[n][1]) for n in names], records.IMAGES, part)
+        put_vectors(store, "descriptors", {n: turned(world[n][0]) for n in names}, part)
+    for part, table in find_pairs(store, looked_for(wider)):
+        store.write_part("edges", part, table, "test")
+    rows = by_id(run(judge, store, ["descriptors", "edges", "images"], cfg))
+    assert reasons(rows) == {1: "protected_copy", 8: "protected_set", 9: "protected_set"}
+    assert rows[name(1)]["drop_limit"] == pytest.approx(strict[0][1])
+
+
+def test_the_edge_that_tied_an_image_is_named_where_it_has_none_to_the_kept(store):
+    rows = judged(store, {n: (10.0 * n, POOL, {}) for n in range(1, 5)})
+    assert ["via" in rows[name(n)] for n in range(1, 5)] == [False, False, True, True]
+    assert rows[name(4)]["via"] == name(3)
+    assert rows[name(3)]["via"] in (name(2), name(4))
+    assert rows[name(4)]["via_similarity"] == pytest.approx(math.cos(math.radians(10)), abs=2e-3)
+
+
+def test_a_chain_falls_apart_on_request(store):
+    cfg = SurvivorsConfig(confirm=0, self_similarity=SELF, reference_similarity=REFERENCE, split="representative")
+    rows = judged(store, {n: (10.0 * n, POOL, {}) for n in range(1, 7)}, cfg)
+    assert reasons(rows) == {2: "copy", 4: "copy", 6: "copy"}  # 1 takes 2; 3 takes 4; 5 takes 6
+    assert [rows[name(n)]["drop_cause"] for n in (2, 4, 6)] == [name(1), name(3), name(5)]
+    assert all("via" not in row for row in rows.values())
+    with pytest.raises(ValueError, match="split is one of"):
+        SurvivorsConfig(split="half")
