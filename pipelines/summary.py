@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.compute as pc
 from rich.table import Table
 
 from curation import crawl_records, records
@@ -78,11 +79,24 @@ def summarise(run_dir: str) -> Summary:
     notes = [f"not checked: {' and '.join(off)} (none in the recipe)"] if off else []
     if recipe.manifest.metadata == "keep":
         notes.append("metadata of exported images is kept (keep in the recipe)")
+    notes += _giants(store, recipe.survivors.giant)
     notes.append(f"manifest: {run_dir}/manifest, shards: {run_dir}/curated")
     facts = {"run": run_dir, "curated": rows["shards"]["kept"], "funnel": funnel, "notes": notes}
     store.write_bytes(json.dumps(facts, indent=1).encode(), "report", "summary.json")
     store.write_bytes(json.dumps(_shard_stats(store), indent=1).encode(), "report", "shards_stats.json")
     return Summary(facts)
+
+
+def _giants(store: Store, giant: int) -> list[str]:
+    """A line on groups of copies of `giant` images or more, and on images that only a chain of copies ties to a group."""
+    groups, chained = dict[str, int](), 0
+    for _, table in store.parts("survivors").tables(["group_id", "group_size", "via"]):
+        chained += table.num_rows - table["via"].null_count
+        large = table.filter(pc.greater_equal(table["group_size"], giant))
+        groups |= dict(zip(large["group_id"].to_pylist(), large["group_size"].to_pylist(), strict=True))
+    told = [f"{len(groups):,} groups of {giant:,} images or more, the largest {max(groups.values()):,}"] if groups else []
+    told += [f"{chained:,} images tied by a chain of copies only"] if chained else []
+    return [f"copies: {' and '.join(told)} (curate report {store.url} giant_groups)"] if told else []
 
 
 def _shard_stats(store: Store) -> dict[str, Any]:
