@@ -69,20 +69,6 @@ EDITS = AugmentConfig(
     collage=0.08,
     jpeg=0.25,
 )
-# The same kinds further: for a network that knows `EDITS`.
-HARDER = replace(
-    EDITS,
-    area=(0.18, 1.0),
-    whole=0.15,
-    rotate=0.45,
-    angle=60.0,
-    quarter_turns=0.25,
-    frame=0.2,
-    strength=0.7,
-    overlay=0.45,
-    collage=0.3,
-    inner=(0.4, 0.85),
-)
 EASED = (
     "rotate",
     "quarter_turns",

@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from embedder.augment import GENTLE, HARDER, AugmentConfig, ease, make_view
+from embedder.augment import EDITS, GENTLE, AugmentConfig, ease, make_view
 from embedder.copynet import CopyNet
 from embedder.drawings import draw_pictures
-from embedder.encoder import load_encoder, normalise, save_weights
+from embedder.encoder import normalise, save_weights
 from embedder.pictures import Pictures, read_pictures
 from embedder.teacher import Teacher, fit_teacher
 from embedder.vit import VisionTransformer, VitConfig, with_projection
@@ -48,7 +48,6 @@ class TrainConfig:
     temperature: float = 0.05
     contrast: float = 1.0  # weight of InfoNCE
     entropy: float = 0.0  # weight of KoLeo
-    memory: int = 0  # descriptors of earlier batches that are told apart too
     teach: float = 0.0  # weight of the hand-made targets
     teach_first: bool = False  # both views are to guess the first one's target
     finish: float = 0.15  # last share of the training ...
@@ -56,8 +55,6 @@ class TrainConfig:
     first_view: float = 1.0  # effort of the first view's edits: nearer 0, pairs are an original and a copy, as in use
     ramp: float = 0.0  # first share of the training, over which the edits grow to their full shares
     ema: float = 0.99
-    variant: str = "small"  # of the copy network
-    start: str = ""  # weights file to go on from, of the same network or one with fewer blocks
     stored_side: int = 160  # pixels that large images are kept at
     drawn: int = 0  # drawn pictures added as a folder of their own
     first_share: float = 0.0  # share of a batch drawn from the first folder; 0 is in proportion to size
@@ -68,20 +65,15 @@ class TrainConfig:
 DEFAULTS = {
     "copy": TrainConfig(
         network="copy",
-        variant="medium",
-        augment=HARDER,
+        augment=EDITS,
         batch=64,
-        lr=1.5e-3,
+        lr=2e-3,
         temperature=0.06,
         entropy=0.3,
-        memory=8192,
         first_view=0.3,
-        ramp=0.15,
-        first_share=0.2,
-        stored_side=128,
-        finish=0.4,
-        finish_side=96,
-        ema=0.998,
+        ramp=0.25,
+        first_share=0.3,
+        stored_side=112,
     ),
     "vit": TrainConfig(
         network="vit",
@@ -108,10 +100,9 @@ class Learner(nn.Module):
     def __init__(self, cfg: TrainConfig, teacher_dim: int) -> None:
         super().__init__()
         if cfg.network == "copy":
-            self.net: CopyNet | VisionTransformer = start_from(CopyNet(cfg.variant), cfg.start)
+            self.net: CopyNet | VisionTransformer = CopyNet("small")
             self.head: nn.Module = nn.BatchNorm1d(self.net.dim, affine=False)
             width = self.net.dim
-            self.memory = Memory(cfg.memory, width)
         else:
             self.net = VisionTransformer(cfg.vit)
             width = self.net.pooled_dim
@@ -122,18 +113,6 @@ class Learner(nn.Module):
         """Returns unit rows: the descriptors to contrast (N, E), and the guesses of the targets (N, teacher_dim)."""
         feature = self.net.raw(view_N3VV) if isinstance(self.net, CopyNet) else self.net.pooled(view_N3VV)
         return functional.normalize(self.head(feature), dim=1), functional.normalize(self.to_teacher(feature), dim=1)
-
-
-def start_from(net: CopyNet, weights: str) -> CopyNet:
-    """Returns the network with the tensors of a weights file; blocks that the file lacks begin as the identity.
-
-    Raises ValueError if the file holds tensors that the network has no place for.
-    """
-    if weights:
-        left = net.load_state_dict(load_encoder(weights).network.state_dict(), strict=False).unexpected_keys
-        if left:
-            raise ValueError(f"{weights} holds tensors that {net.variant!r} lacks: {', '.join(left[:3])}")
-    return net
 
 
 @torch.no_grad()
@@ -154,48 +133,16 @@ def fold_head(learner: Learner) -> CopyNet | VisionTransformer:
     return net
 
 
-class Memory(nn.Module):
-    """Descriptors of earlier batches (M, E), and which image each is of: more to be told apart than a batch holds.
-
-    Source: Wang et al., Cross-Batch Memory for Embedding Learning (arXiv 1912.06798).
-    """
-
-    rows_ME: Tensor
-    images_M: Tensor
-
-    def __init__(self, size: int, width: int) -> None:
-        super().__init__()
-        self.register_buffer("rows_ME", torch.zeros(size, width))
-        self.register_buffer("images_M", torch.full((size,), -1))
-
-    @torch.no_grad()
-    def add(self, z_NE: Tensor, image_N: Tensor) -> None:
-        """Put z_NE in the place of the oldest rows."""
-        self.rows_ME = torch.cat([z_NE, self.rows_ME])[: len(self.rows_ME)]
-        self.images_M = torch.cat([image_N, self.images_M])[: len(self.images_M)]
-
-    def similarities(self, z_NE: Tensor, image_N: Tensor) -> Tensor:
-        """(N, M) products; minus infinity with rows that are empty or of the same image."""
-        apart = (self.images_M != image_N[:, None]) & (self.images_M >= 0)
-        return (z_NE @ self.rows_ME.T).masked_fill(~apart, -math.inf)
-
-
-def image_numbers(image_B3SS: Tensor) -> Tensor:
-    """(B,) a number for each image that equal pixels share, from every 61st value."""
-    values = image_B3SS.flatten(1)[:, ::61].long()
-    return (values * torch.arange(1, values.shape[1] + 1).pow(3)).sum(1)
-
-
-def info_nce(z_NE: Tensor, temperature: float, earlier_NM: Tensor | None = None) -> Tensor:
+def info_nce(z_NE: Tensor, temperature: float) -> Tensor:
     """Mean over views of -log softmax of the view's own twin among all other views.
 
-    z_NE: unit rows; rows i and i + N/2 are twins. earlier_NM: similarities to views of other images, from before.
+    z_NE: unit rows; rows i and i + N/2 are twins.
     """
     N = len(z_NE)
-    similarity_NN = (z_NE @ z_NE.T).masked_fill(torch.eye(N, dtype=torch.bool), -math.inf)
-    similarity = similarity_NN if earlier_NM is None else torch.cat([similarity_NN, earlier_NM], dim=1)
+    similarity_NN = (z_NE @ z_NE.T) / temperature
+    similarity_NN = similarity_NN.masked_fill(torch.eye(N, dtype=torch.bool), -math.inf)
     twin_N = torch.arange(N).roll(N // 2)
-    return functional.cross_entropy(similarity / temperature, twin_N)
+    return functional.cross_entropy(similarity_NN, twin_N)
 
 
 def koleo(z_NE: Tensor) -> Tensor:
@@ -234,11 +181,7 @@ def losses(
     z_NE, guess_NT = learner(pixels_N3VV.to(memory_format=torch.channels_last))
     terms: dict[str, Tensor] = {}
     if cfg.contrast:
-        image_N = image_numbers(image_B3SS).repeat(2)
-        earlier_NM = learner.memory.similarities(z_NE, image_N) if cfg.memory else None
-        terms["contrast"] = cfg.contrast * info_nce(z_NE, cfg.temperature, earlier_NM)
-        if cfg.memory:
-            learner.memory.add(z_NE, image_N)
+        terms["contrast"] = cfg.contrast * info_nce(z_NE, cfg.temperature)
     if cfg.entropy:
         terms["entropy"] = cfg.entropy * koleo(z_NE)
     if teacher is not None:
@@ -348,10 +291,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=75.0)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start", default="", help="weights to go on from (copy network)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    cfg = replace(DEFAULTS[args.network], minutes=args.minutes, start=args.start)
+    cfg = replace(DEFAULTS[args.network], minutes=args.minutes)
     print(asdict(cfg), flush=True)
     train(read_pictures(args.data, cfg.stored_side), cfg, args.out)
 
