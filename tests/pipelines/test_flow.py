@@ -95,3 +95,11 @@ def test_fingerprints_follow_config_version_and_weights() -> None:
     assert recipe_print(replace(step.stage, version=99), cfg) != first
     assert recipe_print(replace(step.stage, weights=lambda _: "other"), cfg) != first
     assert recipe_print(step.stage, replace(cfg, network="vitti16-small")) != first
+
+
+def test_keypoints_are_compared_only_where_asked_and_then_of_more_pairs() -> None:
+    plain, asked = resolve(Recipe()), resolve(replace(Recipe(), survivors=SurvivorsConfig(shared=12)))
+    assert (plain.survivors.shared, plain.edges_config.shared) == (0, False)
+    assert (asked.survivors.shared, asked.edges_config.shared) == (12, True)
+    assert asked.survivors.self_similarity == 0.6 < (plain.survivors.self_similarity or 0)
+    assert resolve(replace(Recipe(), survivors=SurvivorsConfig(shared=12, confirm=0.0))).survivors.shared == 0

@@ -182,3 +182,19 @@ def test_a_chain_falls_apart_on_request(store):
     assert all("via" not in row for row in rows.values())
     with pytest.raises(ValueError, match="split is one of"):
         SurvivorsConfig(split="half")
+
+
+def test_pairs_that_share_enough_keypoints_are_believed_whatever_their_sum(store):
+    put(store, "images", [image_row(n) for n in (1, 2, 3, 4)], records.IMAGES)
+    put_vectors(store, "descriptors", {n: turned(90.0 * n) for n in (1, 2, 3, 4)})
+    pairs = [(1, 2, 0.85, None, 12), (3, 4, 0.85, 0.1, 11)]
+    names = ("similarity", "agreement", "shared")
+    put(
+        store,
+        "edges",
+        [{"a": name(a), "b": name(b)} | dict(zip(names, rest, strict=True)) for a, b, *rest in pairs],
+        records.EDGES,
+    )
+    for shared, copies in ((12, {2: "copy"}), (0, {}), (11, {2: "copy", 4: "copy"})):
+        cfg = SurvivorsConfig(confirm=1.63, shared=shared, self_similarity=0.8, reference_similarity=0.8)
+        assert reasons(by_id(run(judge, store, ["descriptors", "edges", "images"], cfg))) == copies
