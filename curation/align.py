@@ -42,6 +42,11 @@ class _Poses:
     enough: Tensor  # (T, R, R) bool
 
 
+def least_cosine(confirm: float) -> float:
+    """The cosine below which no agreement lifts a pair to `confirm`."""
+    return round(confirm - BEST, 6)
+
+
 def local_contrast(grey: NDArray[np.uint8]) -> Tensor:
     """(N, H, W) uint8 grey to (N, S, S) float: what stands out from its surroundings, in units of their spread."""
     pixels = torch.from_numpy(grey.astype(np.float32))[:, None]

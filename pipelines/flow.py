@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from curation.align import BEST
+from curation.align import least_cosine
 from curation.stage import CopyEncoder, Encoder, Stage
 from curation.stages import (
     cells,
@@ -150,7 +150,7 @@ def resolve(recipe: Recipe) -> Recipe:
     named = [value for value in (own.self_similarity, own.reference_similarity) if value is not None]
     confirm = own.confirm if own.confirm is not None else 0.0 if named else getattr(known, "confirm", None) or 0.0
     shared = _first(own.shared, getattr(known, "shared", None), 0) if confirm else 0
-    floor = min(round(confirm - BEST, 6), *([LOOKED_AT] if shared else [1.0])) if confirm else None
+    floor = min(least_cosine(confirm), LOOKED_AT if shared else 1.0) if confirm else None
     pair = {name: _first(getattr(own, name), floor, getattr(known, name, None)) for name in _THRESHOLDS}
     if None in pair.values():
         what = f"{recipe.descriptors.network}{', whitened,' if _whitened(recipe) else ''}"
@@ -162,11 +162,12 @@ def _with_floors(recipe: Recipe) -> Recipe:
     """The recipe with the cosines from which pairs are stored and looked at; RecipeError if a threshold lies below them."""
     own, edges = recipe.survivors, recipe.edges
     asked = {"floor": own.self_similarity, "reference_floor": recipe.lowest_reference}
-    asked["agreement"] = round(own.confirm - BEST, 6) if own.confirm else None
+    asked["agreement"] = least_cosine(own.confirm) if own.confirm else None
+    margin = 0.0 if own.confirm else MARGIN  # each pair is looked at where pairs are confirmed: none that cannot count
     floors: dict[str, float | None] = {}
     for key, ask in asked.items():
         named = getattr(edges, key)
-        floors[key] = named if named is not None or ask is None else round(max(ask - MARGIN, -1.0), 6)
+        floors[key] = named if named is not None or ask is None else round(max(ask - margin, -1.0), 6)
         if ask is not None and ask < (floors[key] or 0.0):
             raise RecipeError(
                 f"pairs are stored from edges.{key} = {floors[key]:g} on, and this asks for those from {ask:g} on; to look "
@@ -180,5 +181,5 @@ def _first(*values: float | None) -> float | None:
 
 
 _THRESHOLDS = ("self_similarity", "reference_similarity")
-MARGIN = 0.05  # below the thresholds, down to which pairs are stored
+MARGIN = 0.05  # below the thresholds, down to which pairs are stored where the cosine alone decides
 LOOKED_AT = 0.6  # cosine from which keypoints are compared: below it, unlike photographs are too many

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import replace
 
-from curation.align import BEST
+from curation.align import least_cosine
 from curation.store import Store
 from pipelines.config import Recipe, RecipeError, parse
 from pipelines.progress import Progress
@@ -50,7 +50,7 @@ def _changed(recipe: Recipe, named: dict[str, float]) -> Recipe:
             "whether pairs are confirmed cannot be changed without looking at them: curate run --set survivors.confirm"
         )
     if own.confirm and "confirm" in named and not own.shared:
-        before, after = round(own.confirm - BEST, 6), round(named["confirm"] - BEST, 6)
+        before, after = least_cosine(own.confirm), least_cosine(named["confirm"])
         follow = {key: after for key in ("self_similarity", "reference_similarity") if getattr(own, key) == before}
         named = follow | named
     return replace(recipe, survivors=replace(own, **named))

@@ -73,17 +73,17 @@ class EdgesConfig:
     bytes_per_row: int = 64
     """What "ivfpq" keeps of a descriptor in its index; 0: all of it (IVF-Flat)."""
     floor: float | None = None
-    """Cosine from which pairs of the pool are stored. None: 0.05 below survivors.self_similarity. `curate rethreshold`
-    can go down to it without looking at the images again."""
+    """Cosine from which pairs of the pool are stored. None: 0.05 below survivors.self_similarity, or that
+    itself where pairs are confirmed. `curate rethreshold` can go down to it without looking at the images again."""
     reference_floor: float | None = None
-    """The same of pairs with protected images; None: 0.05 below the lowest of their thresholds."""
+    """The same of pairs with protected images; None: as above, of the lowest of their thresholds."""
     self_similarity: float | None = derived(None)
     """Cosine from which two pool images make a pair: the floor."""
     reference_similarity: float | None = derived(None)
     """Cosine from which an image and a protected one make a pair: the floor."""
     agreement: float | None = None
-    """Cosine from which the thumbnails of a pair are laid over each other (curation/align.py); None: 0.05 below where
-    `confirm` could be reached, or, without `confirm`, of no pair."""
+    """Cosine from which the thumbnails of a pair are laid over each other (curation/align.py); None: from where
+    `confirm` could be reached on, or, without `confirm`, of no pair."""
     shared: bool = derived(False)
     """Whether the keypoints of each pair are compared (curation/matching.py)."""
     k: int = derived(64)
