@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+
+from curation.decode import Reject, decode_grey
+from curation.smooth import smooth
 
 SIDE = 32  # pixels of a thumbnail; 64 told pairs apart no better at four times the work
 REACH = 4  # pixels of shift either way
@@ -50,17 +54,22 @@ def least_cosine(confirm: float) -> float:
 def local_contrast(grey: NDArray[np.uint8]) -> Tensor:
     """(N, H, W) uint8 grey to (N, S, S) float: what stands out from its surroundings, in units of their spread."""
     pixels = torch.from_numpy(grey.astype(np.float32))[:, None]
-    pixels = _smooth(functional.interpolate(pixels, size=(SIDE, SIDE), mode="area"), 0.4)
-    detail = pixels - _smooth(pixels, 2.5)
-    return (detail / (_smooth(detail * detail, 3.0).sqrt() + 4))[:, 0]
+    pixels = smooth(functional.interpolate(pixels, size=(SIDE, SIDE), mode="area"), 0.4)
+    detail = pixels - smooth(pixels, 2.5)
+    return (detail / (smooth(detail * detail, 3.0).sqrt() + 4))[:, 0]
 
 
-def _smooth(pixels_B1SS: Tensor, sigma: float) -> Tensor:
-    reach = math.ceil(3 * sigma)
-    kernel = torch.exp(-(torch.arange(-reach, reach + 1.0) ** 2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    across = functional.conv2d(functional.pad(pixels_B1SS, (reach, reach, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
-    return functional.conv2d(functional.pad(across, (0, 0, reach, reach), mode="replicate"), kernel.view(1, 1, -1, 1))
+def look(pictures: Sequence[bytes | None]) -> Tensor:
+    """The local contrast of encoded pictures, (N, S, S); of one that cannot be read none, so that it agrees with no other."""
+    grey = [_grey(data) for data in pictures]
+    return local_contrast(np.stack(grey)) if grey else torch.zeros(0, SIDE, SIDE)
+
+
+def _grey(data: bytes | None) -> NDArray[np.uint8]:
+    try:
+        return decode_grey(data or b"", 2 * SIDE)
+    except Reject:
+        return np.zeros((2 * SIDE, 2 * SIDE), np.uint8)
 
 
 def agreement(x: Tensor, y: Tensor) -> NDArray[np.float32]:

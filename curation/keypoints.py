@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from curation.decode import Reject, decode_grey_whole
+from curation.smooth import smooth
 
 SIDE = 160  # pixels of the square that a picture lies on
 MOST = 64  # keypoints of a picture
@@ -85,9 +86,12 @@ def lay_out(data: bytes | None) -> NDArray[np.uint8]:
 
 def look(pictures: Sequence[bytes | None]) -> Keypoints:
     """The keypoints of encoded pictures."""
-    grey = np.stack([lay_out(data) for data in pictures]) if pictures else np.zeros((0, SIDE, SIDE), np.uint8)
-    found = [find_keypoints(torch.from_numpy(grey[at : at + BATCH]).float() / 255) for at in range(0, len(grey), BATCH)]
-    return Keypoints.join(found) if found else find_keypoints(torch.zeros(1, SIDE, SIDE)).take(torch.empty(0, dtype=torch.long))
+    words, valid = torch.zeros(0, MOST, WIDTH, dtype=torch.uint8), torch.zeros(0, MOST, dtype=torch.bool)
+    found = [Keypoints(torch.zeros(0, MOST, 4), words, valid)]
+    for at in range(0, len(pictures), BATCH):
+        grey = np.stack([lay_out(data) for data in pictures[at : at + BATCH]])
+        found.append(find_keypoints(torch.from_numpy(grey).float() / 255))
+    return Keypoints.join(found)
 
 
 @torch.inference_mode()
@@ -106,22 +110,14 @@ def find_keypoints(grey_BSS: Tensor, most: int = MOST) -> Keypoints:
 def _scale_space(grey_BSS: Tensor) -> list[Tensor]:
     """(B, L + 3, S, S) per octave, each half as large as the one before."""
     step, octaves = 2 ** (1 / LEVELS), list[Tensor]()
-    first = _smooth(grey_BSS[:, None], math.sqrt(SIGMA**2 - BEFORE**2))
+    first = smooth(grey_BSS[:, None], math.sqrt(SIGMA**2 - BEFORE**2))
     for _ in range(OCTAVES):
         levels = [first]
         for number in range(LEVELS + 2):
-            levels.append(_smooth(levels[-1], SIGMA * step**number * math.sqrt(step**2 - 1)))
+            levels.append(smooth(levels[-1], SIGMA * step**number * math.sqrt(step**2 - 1)))
         octaves.append(torch.cat(levels, dim=1))
         first = levels[LEVELS][:, :, ::2, ::2]
     return octaves
-
-
-def _smooth(x_B1SS: Tensor, sigma: float) -> Tensor:
-    reach = min(math.ceil(3 * sigma), x_B1SS.shape[-1] - 1)
-    kernel = torch.exp(-(torch.arange(-reach, reach + 1.0) ** 2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    across = functional.conv2d(functional.pad(x_B1SS, (reach, reach, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
-    return functional.conv2d(functional.pad(across, (0, 0, reach, reach), mode="replicate"), kernel.view(1, 1, -1, 1))
 
 
 def _blobs(levels_BLSS: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curation import align, records
-from curation.decode import Reject, decode_grey, decode_rgb
+from curation.decode import decode_rgb
 from curation.encode import unit
 from curation.sets import shuffled_order
 from curation.sources import plan, read_bytes
@@ -163,7 +163,7 @@ def _describe(rows: pa.Table, encoder: CopyEncoder, recipe: Recipe, editing: Edi
     table = pa.table({"image_id": pa.array([""] * len(data)), "bytes": pa.array(data, pa.binary())})
     vectors = unit(matrix(describe(table, encoder, recipe.descriptors)["descriptor"]))
     names = [_name(row) for row in rows.select(["uri", "member", "key"]).to_pylist()]
-    return Specimens(names, vectors, _thumbs(data), np.array(origin, np.int64) + number, np.array(edit, np.int64))
+    return Specimens(names, vectors, align.look(data), np.array(origin, np.int64) + number, np.array(edit, np.int64))
 
 
 def _edits(data: bytes, image_id: str, kinds: list[int], seed: int, min_side: int) -> list[tuple[int, bytes]]:
@@ -180,18 +180,6 @@ def _edits(data: bytes, image_id: str, kinds: list[int], seed: int, min_side: in
             copy.save(file, "JPEG", quality=QUALITY)
             out.append((kind, file.getvalue()))
     return out
-
-
-def _thumbs(data: list[bytes]) -> torch.Tensor:
-    """(N, S, S) local contrast, as `edges` looks at it."""
-    return align.local_contrast(np.stack([_grey(one) for one in data]))
-
-
-def _grey(data: bytes) -> NDArray[np.uint8]:
-    try:
-        return decode_grey(data, 2 * align.SIDE)
-    except Reject:
-        return np.zeros((2 * align.SIDE, 2 * align.SIDE), np.uint8)
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from curation import align, records
-from curation.decode import Reject, decode_grey
+from curation import align, keypoints, records
 from curation.encode import unit
 from curation.graph.cells import Rule, Slice, Work, across, pairs
 from curation.graph.components import ends
@@ -24,7 +23,7 @@ from curation.graph.exact import pairs_above
 from curation.graph.grid import Floats, Grid, Ints
 from curation.graph.ivfpq import Index, Lists
 from curation.graph.tables import PROTECTED, read_grid, rows_between, slices, unpacked
-from curation.keypoints import Keypoints, look
+from curation.keypoints import Keypoints
 from curation.matching import shared_points
 from curation.sets import Bools, in_any, in_pool, in_seeds
 from curation.sources import read_bytes
@@ -246,19 +245,12 @@ class _Pictures:
 
 def _pictures(rows: pa.Table, *, thumbs: bool, points: bool) -> _Pictures:
     """One that cannot be read agrees with none."""
-    small, found = [torch.zeros(0, align.SIDE, align.SIDE)], [look([])]
+    small, found = [torch.zeros(0, align.SIDE, align.SIDE)], [keypoints.look([])]
     for at in range(0, rows.num_rows, THUMBS):
         encoded = list(read_bytes(rows.slice(at, THUMBS)))
-        small += [align.local_contrast(np.stack([_grey(data) for data in encoded]))] if thumbs else []
-        found += [look(encoded)] if points else []
+        small += [align.look(encoded)] if thumbs else []
+        found += [keypoints.look(encoded)] if points else []
     return _Pictures(torch.cat(small), Keypoints.join(found))
-
-
-def _grey(data: bytes | None) -> np.ndarray:
-    try:
-        return decode_grey(data or b"", 2 * align.SIDE)
-    except Reject:
-        return np.zeros((2 * align.SIDE, 2 * align.SIDE), np.uint8)
 
 
 def _bunches(descriptors: Parts, most: int) -> list[list[int]]:
