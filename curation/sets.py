@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,22 @@ def in_seeds(sets: pa.ChunkedArray, names: set[str]) -> Bools:
     """(N,) images that one of the seed sets `names` (without prefix) holds."""
     wanted = {records.SEED_PREFIX + name for name in names}
     return np.array([bool(wanted.intersection(row)) for row in sets.to_pylist()], bool)
+
+
+@dataclass(frozen=True)
+class Roles:
+    """(N,) each, of the copy graph: who competes for survival, who may not copy a protected image, who is protected."""
+
+    rival: Bools
+    judged: Bools
+    protected: Bools
+
+
+def roles(sets: pa.ChunkedArray, as_is: tuple[str, ...]) -> Roles:
+    """as_is: the seed sets that enter the manifest as they are, and so compete with the pool."""
+    pool = in_pool(sets)
+    judged = pool | in_any(sets, records.SEED_PREFIX)
+    return Roles(pool | in_seeds(sets, set(as_is)), judged, in_any(sets, records.PROTECT_PREFIX))
 
 
 def shuffled_order(ids: list[str], seed: int) -> NDArray[np.uint64]:

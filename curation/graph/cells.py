@@ -19,7 +19,6 @@ from torch import Tensor
 
 BLOCK = 2048  # rows of one product of sketches
 CROWDED = 0.15  # share of a block's pairs from which one product of whole rows is cheaper than pairs one by one
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -168,7 +167,9 @@ def _cosines(x: Tensor, y: Tensor, i: Tensor, j: Tensor) -> Tensor:
     counts = torch.bincount(i, minlength=len(x))
     busy = counts.nonzero()[:, 0]
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), counts[busy].cumsum(0)])
-    asked = torch.sparse_csr_tensor(starts, j, torch.zeros(len(j)), (len(busy), len(y)), check_invariants=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")  # torch's, once a process
+        asked = torch.sparse_csr_tensor(starts, j, torch.zeros(len(j)), (len(busy), len(y)), check_invariants=False)
     return torch.sparse.sampled_addmm(asked, x[busy].float(), y.float().T, beta=0.0).values()
 
 

@@ -7,8 +7,6 @@ missed but those past an image's 64 nearest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -45,8 +43,3 @@ def _block(x: Floats, y: Floats, i0: int, j0: int, threshold: float, k: int, sam
     order = torch.argsort(r * len(y) + columns[r, at])
     r, c, similarity = r[order], columns[r, at][order], values[r, at][order]
     return (busy[r].numpy() + i0), (c.numpy() + j0), similarity.numpy().astype(np.float32)
-
-
-def block_pairs(parts: list[int]) -> Iterator[tuple[int, int]]:
-    """Every unordered pair of parts, each with itself included, in order."""
-    return ((p, q) for at, p in enumerate(parts) for q in parts[at:])

@@ -20,7 +20,7 @@ from curation.encode import unit
 from curation.graph import grid as grids
 from curation.graph.grid import Floats, Grid, Ints
 from curation.graph.tables import PROTECTED, grid_table, lists, packed, read_grid
-from curation.sets import Bools, in_any, in_pool, in_seeds, shuffled_order
+from curation.sets import roles, shuffled_order
 from curation.stage import PlannedStage, WholeStage, derived
 from curation.store import Parts, join, matrix
 
@@ -92,15 +92,8 @@ def _cut(sample: Floats, k: int, n: int, threshold: float, bunch_rows: int) -> G
 def _rivals(inputs: Mapping[str, Parts], part: int, columns: list[str], cfg: CellsConfig) -> pa.Table:
     """Columns of a part's images that compete for survival and are not protected."""
     rows = join(inputs["descriptors"].kept_part(part, columns), inputs["images"].kept_part(part, ["image_id", "sets"]))
-    protected, rival, _ = _roles(rows["sets"], cfg)
-    return rows.filter(pa.array(rival & ~protected))
-
-
-def _roles(sets: pa.ChunkedArray, cfg: CellsConfig) -> tuple[Bools, Bools, Bools]:
-    """(N,) protected, competes for survival, may not copy a protected image."""
-    pool = in_pool(sets)
-    rival = pool | in_seeds(sets, set(cfg.as_is))
-    return in_any(sets, records.PROTECT_PREFIX), rival, pool | in_any(sets, records.SEED_PREFIX)
+    role = roles(rows["sets"], cfg.as_is)
+    return rows.filter(pa.array(role.rival & ~role.protected))
 
 
 def _vectors(rows: pa.Table) -> Floats:
@@ -130,16 +123,17 @@ def place(part: int, inputs: Mapping[str, Parts], cfg: CellsConfig) -> pa.Table:
         inputs["descriptors"].kept_part(part, ["image_id", "descriptor"]),
         inputs["images"].kept_part(part, ["image_id", "sets", *_REFS]),
     )
-    protected, rival, judged = _roles(rows["sets"], cfg)
-    chosen = np.flatnonzero(protected | (rival if grid else False))
-    rows, free = rows.take(pa.array(chosen)), ~protected[chosen]
+    role = roles(rows["sets"], cfg.as_is)
+    chosen = np.flatnonzero(role.protected | (role.rival if grid else False))
+    rows, free = rows.take(pa.array(chosen)), ~role.protected[chosen]
     x = _vectors(rows)
     home, looks, sketches = np.full(len(x), PROTECTED, np.int64), lists(*_nothing(), len(x)), np.zeros((len(x), 0), np.float16)
     if grid and len(x):
         home[free], row, cell = grids.look(x[free], grid)
         looks = lists(np.flatnonzero(free)[row], cell, len(x))
         sketches = grids.sketch(x, grid).astype(np.float16) if grid.axes.shape[1] else sketches
-    kept = [rows["image_id"], home, looks, packed(matrix(rows["descriptor"])), packed(sketches), rival[chosen], judged[chosen]]
+    kept = [rows["image_id"], home, looks, packed(matrix(rows["descriptor"])), packed(sketches)]
+    kept += [role.rival[chosen], role.judged[chosen]]
     columns = [pa.array(c) if isinstance(c, np.ndarray) else c for c in kept] + [rows[name] for name in _REFS]
     return pa.Table.from_arrays(columns, schema=records.CELLS).take(pa.array(np.argsort(home, kind="stable")))
 

@@ -25,7 +25,7 @@ from curation.graph.ivfpq import Index, Lists
 from curation.graph.tables import PROTECTED, read_grid, rows_between, slices, unpacked
 from curation.keypoints import Keypoints
 from curation.matching import shared_points
-from curation.sets import Bools, in_any, in_pool, in_seeds
+from curation.sets import Bools, roles
 from curation.sources import read_bytes
 from curation.stage import PlannedStage, derived
 from curation.store import Parts, join, matrix
@@ -273,10 +273,9 @@ def _load(inputs: Mapping[str, Parts], parts: list[int], cfg: EdgesConfig) -> _C
         )
         for part in parts
     )
-    sets = rows["sets"]
-    pool, protected = in_pool(sets), in_any(sets, records.PROTECT_PREFIX)
-    rival, judged = pool | in_seeds(sets, set(cfg.as_is)), pool | in_any(sets, records.SEED_PREFIX)
-    return _Chunk(rows["image_id"].combine_chunks(), unit(matrix(rows["descriptor"])), rival, judged, protected)
+    role = roles(rows["sets"], cfg.as_is)
+    vectors = unit(matrix(rows["descriptor"]))
+    return _Chunk(rows["image_id"].combine_chunks(), vectors, role.rival, role.judged, role.protected)
 
 
 STAGE = PlannedStage(name="edges", consumes=("grid", "cells", "descriptors", "images"), plan=plan, fn=find_edges, version=5)

@@ -124,7 +124,8 @@ def _groups(inputs: Mapping[str, Parts], cfg: SurvivorsConfig) -> _Groups:
 
     def numbered() -> Iterator[Block]:
         for table in _believed(edges, cfg):
-            yield *(nodes.number(keys_of(table[end])) for end in ("a", "b")), table["similarity"].to_numpy()  # type: ignore[misc]
+            a, b = (nodes.number(keys_of(table[end])) for end in ("a", "b"))
+            yield a, b, table["similarity"].to_numpy()
 
     def ties() -> Iterator[Block]:
         for a, b, similarity in numbered():

@@ -8,7 +8,7 @@ import pytest
 
 from curation.graph import exact
 from curation.graph.components import Keys, Labels, components, ids_of, in_blocks, keys_of, nodes_of
-from curation.graph.exact import block_pairs, pairs_above
+from curation.graph.exact import pairs_above
 
 
 def unit_rows(n: int, dim: int, seed: int) -> exact.Floats:
@@ -74,11 +74,6 @@ def test_a_chain_is_one_component():
     n = 1000
     order = np.random.default_rng(0).permutation(n)
     assert set(components(n, order[:-1], order[1:])) == {0}
-
-
-def test_block_pairs_meet_once():
-    assert list(block_pairs([4, 7, 9])) == [(4, 4), (4, 7), (4, 9), (7, 7), (7, 9), (9, 9)]
-    assert list(block_pairs([])) == []
 
 
 @pytest.mark.parametrize("rows", [1, 7, 500])
