@@ -150,61 +150,6 @@ WHITENING = pa.schema(
 )
 """One row is one row of the whitening."""
 
-GRID = pa.schema(
-    [
-        column("cell", pa.int64(), "number of the cell, like cells close together; null: an axis of the sketch"),
-        column("bunch", pa.int64(), "part of edges that starts from this cell's images"),
-        column("images", pa.int64(), "images expected in it"),
-        column("vector", pa.list_(pa.float32()), "its centre, or the axis; unit length"),
-        column("threshold", pa.float32(), "cosine of a pair, for which the grid is set"),
-        column("probes", pa.int64(), "cells that an image looks into, its own included, at most"),
-        column("margin", pa.float32(), "by which their cosines may fall short of its own cell's"),
-        column("floor", pa.float32(), "expected cosine from which a pair is looked at in full"),
-        column("recall", pa.float32(), "share found of the true pairs of a sample of images; null: it had none"),
-    ]
-)
-"""One row is one cell of the descriptors' space, or one axis of the sketch. No rows: all pairs are compared."""
-
-CELLS = pa.schema(
-    [
-        IMAGE_ID,
-        column("cell", pa.int64(), "nearest cell; -1: a protected image, which is compared with all"),
-        column("looks", pa.list_(pa.int64()), "further cells it looks into"),
-        column("vector", pa.binary(), "the descriptor, float16"),
-        column("sketch", pa.binary(), "what tells most pairs apart at less cost, float16"),
-        column("rival", pa.bool_(), "competes for survival: in the pool, or in a seed set taken as it is"),
-        column("judged", pa.bool_(), "may not copy a protected image: in the pool or a seed set"),
-        *BYTES_REF,
-    ]
-)
-"""One row is one image that is compared, in the order of the cells."""
-
-EDGES = pa.schema(
-    [
-        column("a", pa.string(), "image_id"),
-        column("b", pa.string(), "image_id, a neighbour of a"),
-        column("similarity", pa.float32(), "cosine of the two descriptors"),
-        column("agreement", pa.float32(), "correlation of the two thumbnails at their best; null: not looked at"),
-        column("shared", pa.int32(), "keypoints that agree on one way to lay the two over each other; null: not looked at"),
-    ]
-)
-"""One row is one pair of images that may be copies; `survivors` says from which values on they are."""
-
-SURVIVORS = pa.schema(
-    [
-        IMAGE_ID,
-        column("sets", pa.list_(pa.string()), "every set that holds the image"),
-        column("group_id", pa.string(), "image_id of the group's representative; null if the image has no copies"),
-        column("group_size", pa.int64(), "images in the group"),
-        column("usable", pa.bool_(), "may enter the manifest: touches no protected set"),
-        column("touches", pa.string(), "image_id of the protected image that it or its group copies"),
-        column("touch_similarity", pa.float32(), "cosine of the two, or of the group's closest"),
-        column("via", pa.string(), "dropped without an edge to drop_cause: the image of its strongest edge, which tied it"),
-        column("via_similarity", pa.float32(), "cosine of the two"),
-        *VERDICT,
-    ]
-)
-
 CENTROIDS = pa.schema(
     [
         column("cluster", pa.int64(), "cluster number"),

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from embedder.augment import EDITS, GENTLE, AugmentConfig, ease, make_view
+from embedder.copy_losses import info_nce, koleo
 from embedder.copynet import CopyNet
 from embedder.drawings import draw_pictures
 from embedder.encoder import normalise, save_weights
@@ -131,26 +132,6 @@ def fold_head(learner: Learner) -> CopyNet | VisionTransformer:
     net.fc.weight.mul_(scale_E[:, None])
     net.fc.bias.sub_(head.running_mean).mul_(scale_E)
     return net
-
-
-def info_nce(z_NE: Tensor, temperature: float) -> Tensor:
-    """Mean over views of -log softmax of the view's own twin among all other views.
-
-    z_NE: unit rows; rows i and i + N/2 are twins.
-    """
-    N = len(z_NE)
-    similarity_NN = (z_NE @ z_NE.T) / temperature
-    similarity_NN = similarity_NN.masked_fill(torch.eye(N, dtype=torch.bool), -math.inf)
-    twin_N = torch.arange(N).roll(N // 2)
-    return functional.cross_entropy(similarity_NN, twin_N)
-
-
-def koleo(z_NE: Tensor) -> Tensor:
-    """Minus the mean log distance of each view to its nearest view of another image (SSCD, equation 5)."""
-    N = len(z_NE)
-    same_NN = torch.eye(N // 2, dtype=torch.bool).repeat(2, 2)
-    nearest_N = (z_NE @ z_NE.T).masked_fill(same_NN, -2.0).amax(1)
-    return -(2 - 2 * nearest_N).clamp(min=1e-6).sqrt().log().mean()
 
 
 def learning_rate(cfg: TrainConfig, done: float) -> float:

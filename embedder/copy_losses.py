@@ -7,6 +7,7 @@ Source: SSCD (arXiv 2202.10261), equations 3 and 5 to 7.
 Letters: N views of this process, M views of all, E descriptor width, C channels.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -85,6 +86,26 @@ def sscd_losses(z_NE: Tensor, sources_N2: Tensor, temperature: float) -> tuple[T
     contrast_N = (surprise_NM * twin_NM).sum(1) / twin_NM.sum(1)
     nearest_N = similarity_NM.masked_fill(match_NM, -2.0).amax(1)
     return contrast_N.mean(), -(2 - 2 * nearest_N).clamp(min=1e-6).sqrt().log().mean()
+
+
+def info_nce(z_NE: Tensor, temperature: float) -> Tensor:
+    """Mean over views of -log softmax of the view's own twin among all other views.
+
+    z_NE: unit rows; rows i and i + N/2 are twins.
+    """
+    N = len(z_NE)
+    similarity_NN = (z_NE @ z_NE.T) / temperature
+    similarity_NN = similarity_NN.masked_fill(torch.eye(N, dtype=torch.bool), -math.inf)
+    twin_N = torch.arange(N).roll(N // 2)
+    return functional.cross_entropy(similarity_NN, twin_N)
+
+
+def koleo(z_NE: Tensor) -> Tensor:
+    """Minus the mean log distance of each view to its nearest view of another image (SSCD, equation 5)."""
+    N = len(z_NE)
+    same_NN = torch.eye(N // 2, dtype=torch.bool).repeat(2, 2)
+    nearest_N = (z_NE @ z_NE.T).masked_fill(same_NN, -2.0).amax(1)
+    return -(2 - 2 * nearest_N).clamp(min=1e-6).sqrt().log().mean()
 
 
 class SharedNorm(nn.BatchNorm2d):

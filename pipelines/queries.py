@@ -18,7 +18,7 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
-from curation import crawl_records, records
+from curation import copy_records, crawl_records, records
 from curation.store import Store
 from pipelines.run_files import RunFiles
 
@@ -30,7 +30,8 @@ _READS = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 def schema(noun: str) -> pa.Schema:
     """Columns of a noun's view: those of `records`, vectors as DuckDB shows them (lists of float32), and `status`."""
-    stored = getattr(records, noun.upper(), getattr(crawl_records, noun.upper(), None))
+    homes = (records, copy_records, crawl_records)
+    stored = next((getattr(home, noun.upper()) for home in homes if hasattr(home, noun.upper())), None)
     if stored is None:
         made = {"described": records.descriptors, "descriptors": records.descriptors, "embeddings": records.embeddings}
         stored = made[noun](1)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from curation import records
+from curation import copy_records
 from curation.graph.cells import Slice, look_key
 from curation.graph.grid import Grid
 from curation.store import Parts
@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 
 
 def grid_table(grid: Grid) -> pa.Table:
-    """records.GRID: the cells, then the axes."""
+    """copy_records.GRID: the cells, then the axes."""
     k, axes = grid.centroids.shape[0], grid.axes.shape[1]
     blank = [None] * axes
     columns = [
@@ -35,8 +35,8 @@ def grid_table(grid: Grid) -> pa.Table:
         *([value] * (k + axes) for value in (grid.threshold, grid.probes, grid.margin, grid.floor)),
         [None if np.isnan(grid.recall) else grid.recall] * (k + axes),
     ]
-    arrays = [pa.array(values, f.type) for values, f in zip(columns, records.GRID, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=records.GRID)
+    arrays = [pa.array(values, f.type) for values, f in zip(columns, copy_records.GRID, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=copy_records.GRID)
 
 
 def read_grid(table: pa.Table) -> Grid | None:

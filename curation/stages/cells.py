@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from curation import records
+from curation import copy_records, records
 from curation.encode import unit
 from curation.graph import grid as grids
 from curation.graph.grid import Floats, Grid, Ints
@@ -53,17 +53,17 @@ class CellsConfig:
 
 
 def fit_grid(inputs: Mapping[str, Parts], cfg: CellsConfig) -> Iterator[tuple[int, pa.Table]]:
-    """records.GRID; without rows where all pairs are compared. Memory: the sample, 64 rows per root of the pool's size."""
+    """copy_records.GRID; without rows where all pairs are compared. Memory: the sample, 64 rows per root of the pool's size."""
     parts = inputs["descriptors"].numbers
     n = sum(_rivals(inputs, part, ["image_id"], cfg).num_rows for part in parts)
     cells = cfg.engine == "cells" or (cfg.engine == "auto" and n >= cfg.exact_below)
     if not cells or not n or cfg.self_similarity is None:
-        yield 0, records.GRID.empty_table()
+        yield 0, copy_records.GRID.empty_table()
         return
     k = math.ceil(cfg.per_root * math.sqrt(n))
     sample = np.concatenate([_drawn(inputs, part, k * PER_CELL / n, SEED, cfg)[0] for part in parts])
     if not len(sample):
-        yield 0, records.GRID.empty_table()
+        yield 0, copy_records.GRID.empty_table()
         return
     base = _cut(sample, min(k, len(sample)), n, cfg.self_similarity, cfg.bunch_rows)
     asked = [(part, *_drawn(inputs, part, _queries(n) / n, OTHER_SEED, cfg)) for part in parts]
@@ -117,7 +117,7 @@ def plan(inputs: Mapping[str, Parts], _cfg: CellsConfig) -> Sequence[int]:
 
 
 def place(part: int, inputs: Mapping[str, Parts], cfg: CellsConfig) -> pa.Table:
-    """records.CELLS: the protected images of a part, and, where there is a grid, its rivals, by cell."""
+    """copy_records.CELLS: the protected images of a part, and, where there is a grid, its rivals, by cell."""
     grid = read_grid(inputs["grid"].whole())
     rows = join(
         inputs["descriptors"].kept_part(part, ["image_id", "descriptor"]),
@@ -135,7 +135,7 @@ def place(part: int, inputs: Mapping[str, Parts], cfg: CellsConfig) -> pa.Table:
     kept = [rows["image_id"], home, looks, packed(matrix(rows["descriptor"])), packed(sketches)]
     kept += [role.rival[chosen], role.judged[chosen]]
     columns = [pa.array(c) if isinstance(c, np.ndarray) else c for c in kept] + [rows[name] for name in _REFS]
-    return pa.Table.from_arrays(columns, schema=records.CELLS).take(pa.array(np.argsort(home, kind="stable")))
+    return pa.Table.from_arrays(columns, schema=copy_records.CELLS).take(pa.array(np.argsort(home, kind="stable")))
 
 
 def _nothing() -> tuple[Ints, Ints]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from curation import align, keypoints, records
+from curation import align, copy_records, keypoints, records
 from curation.encode import unit
 from curation.graph.cells import Rule, Slice, Work, across, pairs
 from curation.graph.components import ends
@@ -123,7 +123,7 @@ def find_edges(part: int, inputs: Mapping[str, Parts], cfg: EdgesConfig) -> pa.T
 def _in_cells(bunch: int, inputs: Mapping[str, Parts], grid: Grid, cfg: EdgesConfig) -> pa.Table:
     """Pairs found by the images whose home is in a bunch of cells. What it took is written with them."""
     cells, rule, work = inputs["cells"], Rule(cfg.self_similarity or 0.0, grid.floor, cfg.k), Work()
-    tables, met = [records.EDGES.empty_table()], {bunch}
+    tables, met = [copy_records.EDGES.empty_table()], {bunch}
     for at, own in enumerate(slices(cells, *_range(grid, bunch), cfg.bunch_rows)):
         near = {bunch, *grid.bunches[np.unique(own.visited)].tolist()}
         met |= near
@@ -149,7 +149,7 @@ def _everywhere(bunches: list[list[int]], at: int, inputs: Mapping[str, Parts], 
     """Pairs of the images of one bunch of parts with those of it and of every earlier one."""
     y = _load(inputs, bunches[at], cfg)
     y = y.only(y.rival & ~y.protected)
-    find, tables = _finder(y.vectors, cfg), [records.EDGES.empty_table()]
+    find, tables = _finder(y.vectors, cfg), [copy_records.EDGES.empty_table()]
     for earlier in range(at + 1):
         x = y if earlier == at else _load(inputs, bunches[earlier], cfg)
         x = x.only(x.rival & ~x.protected)
@@ -170,7 +170,7 @@ def _finder(y: Floats, cfg: EdgesConfig) -> Callable[[Floats, bool], tuple[Ints,
 def _with_protected(parts: list[int], inputs: Mapping[str, Parts], cfg: EdgesConfig) -> pa.Table:
     """Pairs of the images of some parts with every protected one, each pair once."""
     least = min(cfg.reference_similarity or 0.0, cfg.self_similarity or 0.0)
-    x, tables, met = None, [records.EDGES.empty_table()], set(parts)
+    x, tables, met = None, [copy_records.EDGES.empty_table()], set(parts)
     for part, y in _protected(inputs["cells"]):
         x = x or _load(inputs, parts, cfg)
         met.add(part)
@@ -194,11 +194,11 @@ def _protected(cells: Parts) -> Iterator[tuple[int, _Chunk]]:
 
 
 def _edges(x: _Chunk | Slice, y: _Chunk | Slice, found: tuple[Ints, Ints, Floats]) -> pa.Table:
-    """records.EDGES of rows (i of x, j of y); an image is no copy of itself."""
+    """copy_records.EDGES of rows (i of x, j of y); an image is no copy of itself."""
     i, j, similarity = found
     a, b = x.ids.take(pa.array(i)), y.ids.take(pa.array(j))
     unseen = (pa.nulls(len(a), pa.float32()), pa.nulls(len(a), pa.int32()))
-    edges = pa.Table.from_arrays([a, b, pa.array(similarity), *unseen], schema=records.EDGES)
+    edges = pa.Table.from_arrays([a, b, pa.array(similarity), *unseen], schema=copy_records.EDGES)
     return edges.filter(pc.not_equal(edges["a"], edges["b"]))
 
 
@@ -231,7 +231,7 @@ def _look(edges: pa.Table, known: pa.Table, cfg: EdgesConfig) -> pa.Table:
         shared[pair] = shared_points(pictures.points.take(a[pair]), pictures.points.take(b[pair])).numpy()
     seen = (pa.array(agreement, mask=~alike), pa.array(shared, mask=shared < 0))
     for name, values in zip(("agreement", "shared"), seen, strict=True):
-        edges = edges.set_column(edges.schema.get_field_index(name), records.EDGES.field(name), values)
+        edges = edges.set_column(edges.schema.get_field_index(name), copy_records.EDGES.field(name), values)
     return edges
 
 

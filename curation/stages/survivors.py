@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation import records
+from curation import copy_records, records
 from curation.graph.components import BLOCK, Nodes, ids_of, in_blocks, keys_of, nodes_of
 from curation.graph.groups import Best, Block, Bools, Floats, Ints, direct, grouped, split
 from curation.stage import WholeStage, derived
@@ -99,7 +99,7 @@ class _Groups:
 
 
 def judge(inputs: Mapping[str, Parts], cfg: SurvivorsConfig) -> Iterator[tuple[int, pa.Table]]:
-    """records.SURVIVORS for every described image. Images with an edge are held, some 100 bytes each; edges never."""
+    """copy_records.SURVIVORS for every described image. Images with an edge are held, some 100 bytes each; edges never."""
     groups = _groups(inputs, cfg)
     for part in inputs["descriptors"].numbers:
         images = inputs["images"].kept_part(part, ["image_id", "sets"])
@@ -200,7 +200,7 @@ def _sets(column: pa.ChunkedArray, cfg: SurvivorsConfig) -> _Sets:
 
 
 def _verdicts(rows: pa.Table, groups: _Groups, cfg: SurvivorsConfig) -> pa.Table:
-    """records.SURVIVORS of some images. Seeds are never dropped: they ask, and may be unusable as an answer."""
+    """copy_records.SURVIVORS of some images. Seeds are never dropped: they ask, and may be unusable as an answer."""
     at, sets = groups.nodes.number(keys_of(rows["image_id"])), _sets(rows["sets"], cfg)
 
     def of(values: Any, none: float) -> Any:
@@ -238,10 +238,10 @@ def _verdicts(rows: pa.Table, groups: _Groups, cfg: SurvivorsConfig) -> pa.Table
         "drop_cause": pc.if_else(pa.array(leaked), touched, _ids(groups.nodes, np.where(copy, kept, -1))),
     }
     columns["drop_reason"] = pa.array(columns["drop_reason"], pa.string(), mask=~(leaked | alone | copy))
-    arrays = [columns.get(f.name, pa.nulls(len(at), f.type)) for f in records.SURVIVORS]
+    arrays = [columns.get(f.name, pa.nulls(len(at), f.type)) for f in copy_records.SURVIVORS]
     return pa.Table.from_arrays(
-        [a if isinstance(a, pa.ChunkedArray) else pa.array(a) for a in arrays], records.SURVIVORS.names
-    ).cast(records.SURVIVORS)
+        [a if isinstance(a, pa.ChunkedArray) else pa.array(a) for a in arrays], copy_records.SURVIVORS.names
+    ).cast(copy_records.SURVIVORS)
 
 
 def _ids(nodes: Nodes, numbers: Ints) -> pa.Array:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from curation import crawl_records, records
+from curation import copy_records, crawl_records, records
 
-SCHEMAS = {name: value for name, value in (vars(records) | vars(crawl_records)).items() if isinstance(value, pa.Schema)} | {
+HOMES = vars(records) | vars(copy_records) | vars(crawl_records)
+SCHEMAS = {name: value for name, value in HOMES.items() if isinstance(value, pa.Schema)} | {
     "DESCRIBED": records.descriptors(4),
     "DESCRIPTORS": records.descriptors(4),
     "EMBEDDINGS": records.embeddings(4),

@@ -15,13 +15,12 @@ from embedder.contrastive import (
     TrainConfig,
     edits,
     fold_head,
-    info_nce,
-    koleo,
     learning_rate,
     new_state,
     train,
     train_step,
 )
+from embedder.copy_losses import info_nce, koleo
 from embedder.drawings import draw_pictures
 from embedder.encoder import load_encoder
 from embedder.pictures import Pictures

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from embedder.contrastive import info_nce, koleo
-from embedder.copy_losses import SharedNorm, share_norms, sscd_losses
+from embedder.copy_losses import SharedNorm, info_nce, koleo, share_norms, sscd_losses
 from embedder.copy_training import RECIPES, CopyRecipe, changed, learning_rate, new_state, train
 from embedder.copy_views import ViewConfig, draw_emoji, draw_text, make_views, mix
 from embedder.copynet import CopyNet

@@ -13,7 +13,7 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from curation import crawl_records, records
+from curation import copy_records, crawl_records, records
 from curation.store import Store
 from pipelines import queries, tables
 
@@ -173,10 +173,13 @@ def sound_rows() -> Rows:
     }
 
 
+HOMES = (records, copy_records, crawl_records)
+
+
 def stored_schema(noun: str) -> pa.Schema:
     """The Arrow schema that `noun` is written with."""
     made = {"described": records.descriptors, "descriptors": records.descriptors, "embeddings": records.embeddings}
-    return made[noun](DIM) if noun in made else getattr(records, noun.upper(), getattr(crawl_records, noun.upper(), None))
+    return made[noun](DIM) if noun in made else next(vars(home)[noun.upper()] for home in HOMES if noun.upper() in vars(home))
 
 
 def write_run(folder: str, rows: Rows, recipe: str = "[survivors]\nreference_similarity = 0.45\n", parts: int = 2) -> str:

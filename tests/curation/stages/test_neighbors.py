@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curation import records
+from curation import copy_records, records
 from curation.stages import neighbors
 from curation.stages.neighbors import NeighborsConfig, retrieve
 from curation.store import Store
@@ -16,7 +16,7 @@ def retrieved(store: Store, images: dict[int, tuple[float, dict]], cfg: Neighbor
     for part, start in enumerate(range(0, len(names), per_part)):
         some = names[start : start + per_part]
         rows = [{"image_id": name(n), "sets": POOL, "usable": True, "group_size": 1} | images[n][1] for n in some]
-        put(store, "survivors", rows, records.SURVIVORS, part)
+        put(store, "survivors", rows, copy_records.SURVIVORS, part)
         put_vectors(store, "embeddings", {n: turned(images[n][0]) for n in some}, part)
     parts = run(retrieve, store, ["embeddings", "survivors"], cfg)
     assert [n for n, _ in parts] == list(range(len(parts)))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from curation import records
+from curation import copy_records, records
 from curation.stages.selection import SeedPlan, SelectionConfig, select
 from curation.store import Store
 from tests.curation.making import POOL, by_id, name, put, put_vectors, run
@@ -26,7 +26,7 @@ def selected(store: Store, cfg: SelectionConfig, images: dict[int, dict], hits: 
             store,
             "survivors",
             [{k: f[k] for k in ("image_id", "sets", "usable", "touches")} for f in facts],
-            records.SURVIVORS,
+            copy_records.SURVIVORS,
             part,
         )
         put(store, "clusters", [{k: f[k] for k in ("image_id", "cluster", "similarity")} for f in facts],

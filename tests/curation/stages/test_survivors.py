@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from curation import records
+from curation import copy_records, records
 from curation.stages.edges import EdgesConfig
 from curation.stages.survivors import SurvivorsConfig, judge
 from tests.curation.making import POOL, by_id, image_row, name, put, put_vectors, run, turned
@@ -35,7 +35,7 @@ def judged(
         store.write_part("edges", part, table, "test")
     parts = run(judge, store, ["descriptors", "edges", "images"], cfg)
     assert [n for n, _ in parts] == store.parts("descriptors").numbers
-    assert all(table.schema == records.SURVIVORS for _, table in parts)
+    assert all(table.schema == copy_records.SURVIVORS for _, table in parts)
     return by_id(parts)
 
 
@@ -144,7 +144,7 @@ def test_pairs_are_believed_from_a_sum_on(store):
     put_vectors(store, "descriptors", {n: turned(90.0 * n) for n in (1, 2, 3, 4)})
     pairs = [(1, 2, 0.9, 0.74), (3, 4, 0.9, 0.72)]
     rows = [{"a": name(a), "b": name(b), "similarity": s, "agreement": g} for a, b, s, g in pairs]
-    put(store, "edges", rows, records.EDGES)
+    put(store, "edges", rows, copy_records.EDGES)
     cfg = SurvivorsConfig(confirm=1.63, self_similarity=0.8, reference_similarity=0.8)
     assert reasons(by_id(run(judge, store, ["descriptors", "edges", "images"], cfg))) == {2: "copy"}
 
@@ -193,7 +193,7 @@ def test_pairs_that_share_enough_keypoints_are_believed_whatever_their_sum(store
         store,
         "edges",
         [{"a": name(a), "b": name(b)} | dict(zip(names, rest, strict=True)) for a, b, *rest in pairs],
-        records.EDGES,
+        copy_records.EDGES,
     )
     for shared, copies in ((12, {2: "copy"}), (0, {}), (11, {2: "copy", 4: "copy"})):
         cfg = SurvivorsConfig(confirm=1.63, shared=shared, self_similarity=0.8, reference_similarity=0.8)
