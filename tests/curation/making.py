@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from PIL import Image
 
 from curation import records
@@ -87,3 +88,16 @@ def by_id(parts: Iterable[tuple[int, pa.Table]]) -> dict[str, dict[str, Any]]:
 def turned(degrees: float) -> tuple[float, float]:
     """The unit vector in the plane at an angle."""
     return float(np.cos(np.radians(degrees))), float(np.sin(np.radians(degrees)))
+
+
+def unit_rows(n: int, dim: int, seed: int) -> NDArray[np.float32]:
+    x = np.random.default_rng(seed).normal(size=(n, dim))
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def blobs(seed: int, size: tuple[int, int] = (300, 220)) -> Image.Image:
+    """Smooth noise of several sizes: as much to hold on to as a photograph has."""
+    chance = np.random.default_rng(seed)
+    layers = [Image.fromarray(chance.integers(0, 256, (n, n, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+              for n in (8, 16, 32, 64)]  # fmt: skip
+    return Image.fromarray(np.mean([np.asarray(layer) for layer in layers], axis=0).astype(np.uint8))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curation.index import search
-from tests.curation.test_graph import unit_rows
+from tests.curation.making import unit_rows
 
 
 def brute(queries, parts, k):

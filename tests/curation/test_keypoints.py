@@ -1,57 +1,14 @@
-"""Keypoints and what two pictures share, on edits whose geometry is known."""
+"""Keypoints: found, laid out, mirrored, and the same in any batch."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from PIL import Image, ImageOps
 
 from curation.keypoints import MOST, SIDE, find_keypoints, lay_out, look, mirrored
 from curation.matching import shared_points
-from tests.curation.making import encoded
-
-
-def blobs(seed: int, size: tuple[int, int] = (300, 220)) -> Image.Image:
-    """Smooth noise of several sizes: as much to hold on to as a photograph has."""
-    chance = np.random.default_rng(seed)
-    layers = [Image.fromarray(chance.integers(0, 256, (n, n, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
-              for n in (8, 16, 32, 64)]  # fmt: skip
-    return Image.fromarray(np.mean([np.asarray(layer) for layer in layers], axis=0).astype(np.uint8))
-
-
-def shared(a: Image.Image, b: Image.Image) -> int:
-    points = look([encoded(a), encoded(b)])
-    one, other = torch.tensor([0]), torch.tensor([1])
-    there, back = (int(shared_points(points.take(x), points.take(y))) for x, y in ((one, other), (other, one)))
-    assert abs(there - back) <= max(3, there // 2)
-    return there
-
-
-@pytest.mark.parametrize(
-    "edit",
-    [
-        lambda p: p,
-        ImageOps.mirror,
-        ImageOps.flip,
-        ImageOps.grayscale,
-        lambda p: p.rotate(90, expand=True),
-        lambda p: p.rotate(33, expand=True),
-        lambda p: p.resize((150, 110)),
-        lambda p: p.crop((30, 20, 230, 170)),
-        lambda p: ImageOps.expand(p, 60, (255, 255, 255)),
-        lambda p: Image.blend(p, Image.new("RGB", p.size, (128, 128, 128)), 0.4),
-    ],
-    ids=["same", "mirror", "flip", "grey", "quarter", "33 degrees", "half", "crop", "frame", "faded"],
-)
-def test_a_copy_shares_many_points(edit):
-    assert shared(blobs(1), edit(blobs(1)).convert("RGB")) >= 8
-
-
-def test_other_pictures_share_few():
-    points = look([encoded(blobs(seed)) for seed in range(12)])
-    a, b = torch.combinations(torch.arange(12)).unbind(1)
-    assert shared_points(points.take(a), points.take(b)).max() <= 5
+from tests.curation.making import blobs, encoded
 
 
 def test_what_cannot_be_read_or_is_plain_shares_nothing():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curation import kmeans
-from tests.curation.test_graph import unit_rows
+from tests.curation.making import unit_rows
 
 
 def blobs(per: int, seed: int = 0) -> tuple[kmeans.Floats, kmeans.Ints]:
