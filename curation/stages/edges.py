@@ -31,6 +31,7 @@ from curation.stage import PlannedStage, derived
 from curation.store import Parts, join, matrix
 
 PAIRS, MATCHED, THUMBS, EDGES = 4096, 256, 256, 16_384  # pairs (by thumbnail, by keypoints), images, and edges at once
+SHARE = 8  # bunches that a small pool is cut into, whatever the number of workers
 ENGINES = ("auto", "cells", "ivfpq", "exact")
 _REFS = ["image_id", *(f.name for f in records.BYTES_REF)]
 
@@ -254,8 +255,9 @@ def _pictures(rows: pa.Table, *, thumbs: bool, points: bool) -> _Pictures:
 
 
 def _bunches(descriptors: Parts, most: int) -> list[list[int]]:
-    """Consecutive parts put together up to `most` images."""
+    """Consecutive parts put together up to `most` images, or to a SHARE of all: a small pool is work for several too."""
     receipts, bunches, room = descriptors.store.receipts(descriptors.noun), list[list[int]](), 0
+    most = min(most, math.ceil(sum(receipts[part].kept for part in descriptors.numbers) / SHARE))
     for part in descriptors.numbers:
         if not bunches or receipts[part].kept > room:
             bunches.append([])
@@ -278,4 +280,4 @@ def _load(inputs: Mapping[str, Parts], parts: list[int], cfg: EdgesConfig) -> _C
     return _Chunk(rows["image_id"].combine_chunks(), vectors, role.rival, role.judged, role.protected)
 
 
-STAGE = PlannedStage(name="edges", consumes=("grid", "cells", "descriptors", "images"), plan=plan, fn=find_edges, version=5)
+STAGE = PlannedStage(name="edges", consumes=("grid", "cells", "descriptors", "images"), plan=plan, fn=find_edges, version=6)
