@@ -11,11 +11,12 @@ GRID = pa.schema(
         column("cell", pa.int64(), "number of the cell, like cells close together; null: an axis of the sketch"),
         column("bunch", pa.int64(), "part of edges that starts from this cell's images"),
         column("images", pa.int64(), "images expected in it"),
-        column("vector", pa.list_(pa.float32()), "its centre, or the axis; unit length"),
+        column("vector", pa.list_(pa.float32()), "its centre along the first axes, or the axis; unit length"),
+        column(
+            "floor", pa.float32(), "expected cosine, by the axes up to this one, from which a pair goes on; null: not asked"
+        ),
         column("threshold", pa.float32(), "cosine of a pair, for which the grid is set"),
-        column("probes", pa.int64(), "cells that an image looks into, its own included, at most"),
-        column("margin", pa.float32(), "by which their cosines may fall short of its own cell's"),
-        column("floor", pa.float32(), "expected cosine from which a pair is looked at in full"),
+        column("margin", pa.float32(), "an image looks into cells whose cosine falls short of its own cell's by at most this"),
         column("recall", pa.float32(), "share found of the true pairs of a sample of images; null: it had none"),
     ]
 )
@@ -25,9 +26,9 @@ CELLS = pa.schema(
     [
         IMAGE_ID,
         column("cell", pa.int64(), "nearest cell; -1: a protected image, which is compared with all"),
-        column("looks", pa.list_(pa.int64()), "further cells it looks into"),
+        column("near", pa.float32(), "cosine to the centre of the cell, along the first axes; 0: a protected image"),
         column("vector", pa.binary(), "the descriptor, float16"),
-        column("sketch", pa.binary(), "what tells most pairs apart at less cost, float16"),
+        column("head", pa.binary(), "the descriptor along the axes of the grid, which tells most pairs apart, float16"),
         column("rival", pa.bool_(), "competes for survival: in the pool, or in a seed set taken as it is"),
         column("judged", pa.bool_(), "may not copy a protected image: in the pool or a seed set"),
         *BYTES_REF,

@@ -1,14 +1,16 @@
 """Pairs of near-identical rows among those that share a cell, or look into each other's.
 
-Rows come in slices of bounded size. A product of sketches says which pairs may reach the threshold; only these are
-looked at in full (fp32). Each pair is found once: by the row whose home comes first, or by the only one that looks.
+Rows come in slices of bounded size. Products of sketches, short ones first, say which pairs may reach the threshold; only
+these are looked at in full (fp32). Each pair is found once: by the row whose home comes first, or by the only one that looks.
+
+Letters: N rows, D dimensions, R axes that cells live in, C cells.
 """
 
 from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-BLOCK = 2048  # rows of one product of sketches
-CROWDED = 0.15  # share of a block's pairs from which one product of whole rows is cheaper than pairs one by one
+from curation.graph.grid import Grid
 
+BLOCK = 8192  # rows of one product of sketches, with those of a cell
+CELLS = 64  # cells that rows are held against at once
+CROWDED = 0.15  # share of a block's pairs from which one product of whole rows is cheaper than pairs one by one
+CLOSE = 1e-5  # of a margin: what a product of single precision leaves open is computed in double
+
+Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
@@ -28,73 +35,71 @@ Floats = NDArray[np.float32]
 class Slice:
     """Rows in the order of their cells.
 
-    ids (N,); home (N,) ascending; vectors (N, D) float16 of unit length but for rounding; sketches (N, S + 1) float16,
-    or (N, 0); looks (V,): the further cells that rows look into, `look_key(row, cell)`, ascending.
+    ids (N,); home (N,) ascending; near (N,): cosine to the home's centre; places (N, R): where rows are among the cells;
+    vectors (N, D) float16 of unit length but for rounding; sketches: (N, dims + 1) float32 for each level of the grid.
     """
 
     ids: pa.Array
     home: Ints
+    near: Floats
+    places: Floats
     vectors: Tensor
-    sketches: Tensor
-    looks: Ints
+    sketches: Sequence[Tensor]
     scale: Tensor = field(init=False)  # (N,) what brings each row to unit length
 
     def __post_init__(self) -> None:
         norms = [self.vectors[at : at + BLOCK].float().norm(dim=1) for at in range(0, len(self.vectors), BLOCK)]
         object.__setattr__(self, "scale", 1 / torch.cat([torch.zeros(0), *norms]).clamp_min(1e-12))
 
-    @property
-    def visited(self) -> Ints:
-        """The cells that rows look into, ascending."""
-        return self.looks >> 32
-
-    def visitors(self, cell: int) -> Ints:
-        """Rows that look into a cell, ascending."""
-        first, end = np.searchsorted(self.looks, [cell << 32, (cell + 1) << 32])
-        return self.looks[first:end] & 0xFFFFFFFF
-
-    def looks_into(self, rows: Ints, cells: Ints) -> NDArray[np.bool_]:
-        """Whether each row looks into the cell beside it."""
-        wanted = look_key(rows, cells)
-        at = np.minimum(np.searchsorted(self.looks, wanted), max(0, len(self.looks) - 1))
-        return self.looks[at] == wanted if len(self.looks) else np.zeros(len(rows), bool)
-
-
-def look_key(row: Ints, cell: Ints) -> Ints:
-    """Cell, then row, as one number."""
-    return (cell << 32) | row
-
 
 @dataclass
 class Work:
-    """What was done: pairs whose sketches were multiplied, and pairs whose rows were."""
+    """What was done: pairs that met, and multiply-adds in all."""
 
-    sketched: int = 0
-    looked: int = 0
+    met: int = 0
+    adds: int = 0
 
 
 @dataclass(frozen=True)
 class Rule:
-    """cosine >= threshold makes a pair, if the sketches' product reaches `floor`; k: most pairs of a row in a cell, 0: all."""
+    """Who looks where, and what makes a pair: the grid's. k: most pairs of a row in a cell, 0: all."""
 
-    threshold: float
-    floor: float
+    grid: Grid
     k: int
 
 
-def pairs(x: Slice, y: Slice, rule: Rule, work: Work) -> tuple[Ints, Ints, Floats]:
+@dataclass(frozen=True)
+class Visits:
+    """rows (C, N): which rows of a slice look into which of the cells `first`, `first` + 1, ...; their homes are left out."""
+
+    first: int
+    rows: Bools
+
+    def of(self, cell: int) -> Ints:
+        """Rows that look into a cell, ascending."""
+        return np.flatnonzero(self.rows[cell - self.first])
+
+
+def visits(x: Slice, first: int, last: int, grid: Grid, work: Work) -> Visits:
+    """Who of x looks into cells first..last, inclusive."""
+    blocks = [np.zeros((0, len(x.home)), bool)]
+    for at in range(first, last + 1, CELLS):
+        blocks.append(_visits(x, np.arange(at, min(last + 1, at + CELLS)), grid))
+    work.adds += (last + 1 - first) * x.places.size
+    return Visits(first, np.concatenate(blocks))
+
+
+def pairs(x: Slice, y: Slice, seen: Visits, rule: Rule, work: Work) -> tuple[Ints, Ints, Floats]:
     """Rows (i of x, j of y) with cosine at or above the threshold where i looks into j's home.
 
     x is y: also those of one home, i < j. Pairs that j's own look would find too are left to the lower home.
     """
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
     for cell, start, stop in _runs(y.home):
-        found.append(_first_of_two(x, y, _products(x, x.visitors(cell), y, start, stop, rule, work)))
+        found.append(_first_of_two(x, y, _products(x, seen.of(cell), y, start, stop, rule, work), rule.grid))
         if x is y:
-            i, j, similarity = _products(x, np.arange(start, stop), y, start, stop, rule, work, same=True)
-            found.append((i, j, similarity))
-    i, j, similarity = zip(*found, strict=True)
-    return np.concatenate(i), np.concatenate(j), np.concatenate(similarity)
+            found.append(_products(x, np.arange(start, stop), y, start, stop, rule, work, same=True))
+    return _joined(found)
 
 
 def across(x: Slice, y: Slice, rule: Rule, work: Work) -> tuple[Ints, Ints, Floats]:
@@ -103,8 +108,30 @@ def across(x: Slice, y: Slice, rule: Rule, work: Work) -> tuple[Ints, Ints, Floa
     for cell, start, stop in _runs(y.home):
         lo, hi = np.searchsorted(x.home, [cell, cell + 1])
         found.append(_products(x, np.arange(lo, hi), y, start, stop, rule, work))
+    return _joined(found)
+
+
+def _joined(found: list[tuple[Ints, Ints, Floats]]) -> tuple[Ints, Ints, Floats]:
     i, j, similarity = zip(*found, strict=True)
     return np.concatenate(i), np.concatenate(j), np.concatenate(similarity)
+
+
+def _visits(x: Slice, cells: Ints, grid: Grid) -> Bools:
+    """(C, N): which rows look into which cells, their homes left out."""
+    gaps = torch.from_numpy(grid.centroids[cells]) @ torch.from_numpy(x.places).T - torch.from_numpy(x.near) + grid.margin
+    looking = (gaps >= 0).numpy()
+    cell, row = np.nonzero((gaps.abs() < CLOSE).numpy())
+    looking[cell, row] = _looks(x, row, cells[cell], grid)
+    lo, hi = np.searchsorted(x.home, cells), np.searchsorted(x.home, cells, side="right")
+    for visited, start, stop in zip(looking, lo, hi, strict=True):
+        visited[start:stop] = False
+    return looking
+
+
+def _looks(x: Slice, rows: Ints, cells: Ints, grid: Grid) -> Bools:
+    """Whether each row looks into the cell beside it: the same in whatever company it is asked."""
+    similarity = (x.places[rows].astype(np.float64) * grid.centroids[cells]).sum(axis=1)
+    return similarity - x.near[rows] + grid.margin >= 0
 
 
 def _runs(home: Ints) -> Iterator[tuple[int, int, int]]:
@@ -114,9 +141,9 @@ def _runs(home: Ints) -> Iterator[tuple[int, int, int]]:
         yield int(home[start]), start, stop
 
 
-def _first_of_two(x: Slice, y: Slice, found: tuple[Ints, Ints, Floats]) -> tuple[Ints, Ints, Floats]:
+def _first_of_two(x: Slice, y: Slice, found: tuple[Ints, Ints, Floats], grid: Grid) -> tuple[Ints, Ints, Floats]:
     i, j, similarity = found
-    mine = (x.home[i] < y.home[j]) | ~y.looks_into(j, x.home[i])
+    mine = (x.home[i] < y.home[j]) | ~_looks(y, j, x.home[i], grid)
     return i[mine], j[mine], similarity[mine]
 
 
@@ -130,47 +157,49 @@ def _products(
         for b in range(start, stop, BLOCK):
             if same and b + BLOCK <= some[0]:
                 continue
-            found.append(_block(x, some, y, b, min(stop, b + BLOCK), rule, work, same))
-    i, j, similarity = zip(*found, strict=True)
-    return np.concatenate(i), np.concatenate(j), np.concatenate(similarity)
+            found.append(_block(x, some, y, slice(b, min(stop, b + BLOCK)), rule, work, same))
+    return _joined(found)
 
 
-def _block(
-    x: Slice, rows: Ints, y: Slice, start: int, stop: int, rule: Rule, work: Work, same: bool
-) -> tuple[Ints, Ints, Floats]:
-    work.sketched += len(rows) * (stop - start)
-    at = torch.from_numpy(rows)
-    if x.sketches.shape[1]:
-        likely = x.sketches[at].float() @ y.sketches[start:stop].float().T
-        i, j = torch.nonzero(likely >= rule.floor, as_tuple=True)
-    else:
-        i, j = torch.ones(len(rows), stop - start, dtype=torch.bool).nonzero(as_tuple=True)
+def _block(x: Slice, rows: Ints, y: Slice, columns: slice, rule: Rule, work: Work, same: bool) -> tuple[Ints, Ints, Floats]:
+    """Pairs that pass every level of the grid, and the threshold."""
+    width = columns.stop - columns.start
+    work.met += len(rows) * width
+    i, j = np.divmod(np.arange(0 if rule.grid.levels else len(rows) * width), width)
+    for number, level in enumerate(rule.grid.levels):
+        mine, others = x.sketches[number], y.sketches[number][columns]
+        if number == 0:
+            likely = mine[torch.from_numpy(rows)] @ others.T
+            work.adds += likely.numel() * (level.dims + 1)
+            i, j = np.divmod(np.flatnonzero((likely >= level.floor).numpy()), width)
+        else:
+            passed = _cosines(mine, rows, others, i, j, work) >= level.floor
+            i, j = i[passed], j[passed]
     if same:
-        later = at[i] < j + start
+        later = rows[i] < j + columns.start
         i, j = i[later], j[later]
-    work.looked += len(rows) * (stop - start) if _crowded(i, rows, stop - start) else len(i)
-    similarity = _cosines(x.vectors[at], y.vectors[start:stop], i, j) * x.scale[at[i]] * y.scale[j + start]
-    kept = torch.nonzero(similarity >= rule.threshold)[:, 0]
-    i, j, similarity = i[kept].numpy(), j[kept].numpy(), similarity[kept].numpy()
+    similarity = _cosines(x.vectors, rows, y.vectors[columns], i, j, work)
+    similarity *= x.scale.numpy()[rows[i]] * y.scale.numpy()[j + columns.start]
+    kept = similarity >= rule.grid.threshold
+    i, j, similarity = i[kept], j[kept], similarity[kept]
     nearest = _nearest(i, j, similarity, rule.k)
-    return rows[i[nearest]], j[nearest] + start, similarity[nearest]
+    return rows[i[nearest]], j[nearest] + columns.start, similarity[nearest]
 
 
-def _crowded(i: Tensor, rows: Ints | Tensor, columns: int) -> bool:
-    return len(i) > CROWDED * len(rows) * columns
-
-
-def _cosines(x: Tensor, y: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    """Products of rows i of x and j of y, float16, i ascending: all of them if many are asked for, else just those."""
-    if _crowded(i, x, len(y)):
-        return (x.float() @ y.float().T)[i, j]
-    counts = torch.bincount(i, minlength=len(x))
-    busy = counts.nonzero()[:, 0]
-    starts = torch.cat([torch.zeros(1, dtype=torch.int64), counts[busy].cumsum(0)])
+def _cosines(x: Tensor, rows: Ints, y: Tensor, i: Ints, j: Ints, work: Work) -> Floats:
+    """Products of x[rows[i]] and y[j], i ascending: of all rows if many pairs are asked for, else of just these."""
+    if len(i) > CROWDED * len(rows) * len(y):
+        work.adds += len(rows) * len(y) * x.shape[1]
+        return (x[torch.from_numpy(rows)].float() @ y.float().T).numpy()[i, j]
+    work.adds += len(i) * x.shape[1]
+    busy, starts = np.unique(i, return_index=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")  # torch's, once a process
-        asked = torch.sparse_csr_tensor(starts, j, torch.zeros(len(j)), (len(busy), len(y)), check_invariants=False)
-    return torch.sparse.sampled_addmm(asked, x[busy].float(), y.float().T, beta=0.0).values()
+        asked = torch.sparse_csr_tensor(
+            torch.from_numpy(np.append(starts, len(i))), torch.from_numpy(j), torch.zeros(len(j)), (len(busy), len(y)),
+            check_invariants=False,
+        )  # fmt: skip
+    return torch.sparse.sampled_addmm(asked, x[torch.from_numpy(rows[busy])].float(), y.float().T, beta=0.0).values().numpy()
 
 
 def _nearest(i: Ints, j: Ints, similarity: Floats, k: int) -> Ints:

@@ -19,13 +19,13 @@ from curation import copy_records, records
 from curation.encode import unit
 from curation.graph import grid as grids
 from curation.graph.grid import Floats, Grid, Ints
-from curation.graph.tables import PROTECTED, grid_table, lists, packed, read_grid
+from curation.graph.tables import PROTECTED, grid_table, packed, read_grid
 from curation.sets import roles, shuffled_order
 from curation.stage import PlannedStage, WholeStage, derived
 from curation.store import Parts, join, matrix
 
-PER_CELL = 16  # rows of the sample that a cell is fitted on
-PASSES = 4  # of k-means
+PER_CELL = 8  # rows of the sample that a cell is fitted on
+PASSES = 3  # of k-means
 QUERIES = 4096  # images whose exact neighbours are found, at least; and one in QUERY_SHARE, up to MOST_QUERIES
 QUERY_SHARE, MOST_QUERIES = 240, 16_384
 SEED, OTHER_SEED = 0, 1  # of the sample, of the queries
@@ -44,7 +44,7 @@ class CellsConfig:
     """As in EdgesConfig."""
     bunch_rows: int = derived(65_536)
     """As in EdgesConfig."""
-    per_root: float = derived(4.0)
+    per_root: float = derived(16.0)
     """As in EdgesConfig."""
     self_similarity: float | None = derived(None)
     """Cosine from which two pool images make a pair."""
@@ -53,7 +53,7 @@ class CellsConfig:
 
 
 def fit_grid(inputs: Mapping[str, Parts], cfg: CellsConfig) -> Iterator[tuple[int, pa.Table]]:
-    """copy_records.GRID; without rows where all pairs are compared. Memory: the sample, 64 rows per root of the pool's size."""
+    """copy_records.GRID; no rows where all pairs are compared. Memory: a sample of 128 rows per root of the pool's size."""
     parts = inputs["descriptors"].numbers
     n = sum(_rivals(inputs, part, ["image_id"], cfg).num_rows for part in parts)
     cells = cfg.engine == "cells" or (cfg.engine == "auto" and n >= cfg.exact_below)
@@ -80,12 +80,14 @@ def _queries(n: int) -> int:
 
 def _cut(sample: Floats, k: int, n: int, threshold: float, bunch_rows: int) -> Grid:
     """k cells, put together to bunches of about `bunch_rows` of the n rows; with all axes, and no settings yet."""
-    centroids = grids.centroids(sample, k, PASSES, SEED)
-    counts = np.bincount(grids.nearest(sample, centroids), minlength=k)
+    axes = grids.axes(sample)
+    heads = grids.along(sample, axes)
+    places = grids.places(heads, grids.reach(heads))
+    centroids = grids.centroids(places, k, PASSES, SEED)
+    counts = np.bincount(grids.nearest(places, centroids)[0], minlength=k)
     sizes = -(-counts * n // len(sample))
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     bunches = np.unique(starts // bunch_rows, return_inverse=True)[1].astype(np.int64)
-    axes = grids.axes(sample, sample.shape[1])
     return Grid(centroids=centroids, sizes=sizes, bunches=bunches, threshold=threshold, axes=axes)
 
 
@@ -108,7 +110,7 @@ def _drawn(inputs: Mapping[str, Parts], part: int, share: float, seed: int, cfg:
     return _vectors(rows.take(pa.array(at))), at
 
 
-GRID = WholeStage(name="grid", consumes=("descriptors", "images"), version=1, fn=fit_grid)
+GRID = WholeStage(name="grid", consumes=("descriptors", "images"), version=2, fn=fit_grid)
 
 
 def plan(inputs: Mapping[str, Parts], _cfg: CellsConfig) -> Sequence[int]:
@@ -127,19 +129,15 @@ def place(part: int, inputs: Mapping[str, Parts], cfg: CellsConfig) -> pa.Table:
     chosen = np.flatnonzero(role.protected | (role.rival if grid else False))
     rows, free = rows.take(pa.array(chosen)), ~role.protected[chosen]
     x = _vectors(rows)
-    home, looks, sketches = np.full(len(x), PROTECTED, np.int64), lists(*_nothing(), len(x)), np.zeros((len(x), 0), np.float16)
-    if grid and len(x):
-        home[free], row, cell = grids.look(x[free], grid)
-        looks = lists(np.flatnonzero(free)[row], cell, len(x))
-        sketches = grids.sketch(x, grid).astype(np.float16) if grid.axes.shape[1] else sketches
-    kept = [rows["image_id"], home, looks, packed(matrix(rows["descriptor"])), packed(sketches)]
+    home, near = np.full(len(x), PROTECTED, np.int64), np.zeros(len(x), np.float32)
+    heads = grids.along(x, grid.axes).astype(np.float16) if grid else np.zeros((len(x), 0), np.float16)
+    if grid:
+        places = grids.places(heads[free].astype(np.float32), grid.centroids.shape[1])
+        home[free], near[free] = grids.nearest(places, grid.centroids)
+    kept = [rows["image_id"], home, near, packed(matrix(rows["descriptor"])), packed(heads)]
     kept += [role.rival[chosen], role.judged[chosen]]
     columns = [pa.array(c) if isinstance(c, np.ndarray) else c for c in kept] + [rows[name] for name in _REFS]
     return pa.Table.from_arrays(columns, schema=copy_records.CELLS).take(pa.array(np.argsort(home, kind="stable")))
 
 
-def _nothing() -> tuple[Ints, Ints]:
-    return np.zeros(0, np.int64), np.zeros(0, np.int64)
-
-
-CELLS = PlannedStage(name="cells", consumes=("grid", "descriptors", "images"), plan=plan, fn=place, version=1)
+CELLS = PlannedStage(name="cells", consumes=("grid", "descriptors", "images"), plan=plan, fn=place, version=2)

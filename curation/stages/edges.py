@@ -17,12 +17,12 @@ import torch
 
 from curation import align, copy_records, keypoints, records
 from curation.encode import unit
-from curation.graph.cells import Rule, Slice, Work, across, pairs
+from curation.graph.cells import Rule, Slice, Work, across, pairs, visits
 from curation.graph.components import ends
 from curation.graph.exact import pairs_above
 from curation.graph.grid import Floats, Grid, Ints
 from curation.graph.ivfpq import Index, Lists
-from curation.graph.tables import PROTECTED, read_grid, rows_between, slices, unpacked
+from curation.graph.tables import PROTECTED, cells_of, read_grid, rows_between, slices, unpacked
 from curation.keypoints import Keypoints
 from curation.matching import shared_points
 from curation.sets import Bools, roles
@@ -64,7 +64,7 @@ class EdgesConfig:
     """Share of the pairs of a sample of images that "cells" is set to find; `grid` records what it found."""
     bunch_rows: int = 65_536
     """Images that a task holds, twice over, 1.3 kB each: what bounds memory."""
-    per_root: float = 4.0
+    per_root: float = 16.0
     """Cells per square root of the pool's images."""
     lists: int = 0
     """Inverted lists of "ivfpq" per bunch; 0: 4 x the square root of its images."""
@@ -123,27 +123,23 @@ def find_edges(part: int, inputs: Mapping[str, Parts], cfg: EdgesConfig) -> pa.T
 
 def _in_cells(bunch: int, inputs: Mapping[str, Parts], grid: Grid, cfg: EdgesConfig) -> pa.Table:
     """Pairs found by the images whose home is in a bunch of cells. What it took is written with them."""
-    cells, rule, work = inputs["cells"], Rule(cfg.self_similarity or 0.0, grid.floor, cfg.k), Work()
+    cells, rule, work = inputs["cells"], Rule(grid, cfg.k), Work()
     tables, met = [copy_records.EDGES.empty_table()], {bunch}
-    for at, own in enumerate(slices(cells, *_range(grid, bunch), cfg.bunch_rows)):
-        near = {bunch, *grid.bunches[np.unique(own.visited)].tolist()}
-        met |= near
-        for target in sorted(near):
-            for number, other in enumerate(slices(cells, *_range(grid, target), cfg.bunch_rows)):
+    for at, own in enumerate(slices(cells, grid, bunch, cfg.bunch_rows)):
+        for target in range(int(grid.bunches[-1]) + 1):
+            seen = visits(own, *cells_of(grid, target), grid, work)
+            if target != bunch and not seen.rows.any():
+                continue
+            met.add(target)
+            for number, other in enumerate(slices(cells, grid, target, cfg.bunch_rows)):
                 same = target == bunch and number == at
-                tables.append(_edges(own, own if same else other, pairs(own, own if same else other, rule, work)))
+                tables.append(_edges(own, own if same else other, pairs(own, own if same else other, seen, rule, work)))
                 if target == bunch and number > at:
                     tables.append(_edges(own, other, across(own, other, rule, work)))
     edges = pa.concat_tables(tables).sort_by([("a", "ascending"), ("b", "ascending")])
-    refs = (rows_between(cells, p, *_range(grid, b), ["cell", *_REFS]) for b in sorted(met) for p in cells.numbers)
+    refs = (rows_between(cells, p, *cells_of(grid, b), ["cell", *_REFS]) for b in sorted(met) for p in cells.numbers)
     edges = _looked_at(edges, refs, cfg)
-    return edges.replace_schema_metadata({"sketched_pairs": str(work.sketched), "looked_pairs": str(work.looked)})
-
-
-def _range(grid: Grid, bunch: int) -> tuple[int, int]:
-    """First and last cell of a bunch."""
-    first, end = np.searchsorted(grid.bunches, [bunch, bunch + 1]).tolist()
-    return first, end - 1
+    return edges.replace_schema_metadata({"met_pairs": str(work.met), "multiply_adds": str(work.adds)})
 
 
 def _everywhere(bunches: list[list[int]], at: int, inputs: Mapping[str, Parts], cfg: EdgesConfig) -> pa.Table:
@@ -280,4 +276,4 @@ def _load(inputs: Mapping[str, Parts], parts: list[int], cfg: EdgesConfig) -> _C
     return _Chunk(rows["image_id"].combine_chunks(), vectors, role.rival, role.judged, role.protected)
 
 
-STAGE = PlannedStage(name="edges", consumes=("grid", "cells", "descriptors", "images"), plan=plan, fn=find_edges, version=6)
+STAGE = PlannedStage(name="edges", consumes=("grid", "cells", "descriptors", "images"), plan=plan, fn=find_edges, version=7)

@@ -1,4 +1,4 @@
--- In which cell is every image that is compared, and into which others does it look?
+-- In which cell is every image that is compared?
 -- One row is one image; cell -1 is a protected image, which is compared with all.
 create or replace view cells as
 select *

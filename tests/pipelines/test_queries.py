@@ -136,7 +136,7 @@ def sound_rows() -> Rows:
             {"a": name_id("v"), "b": name_id("e"), "similarity": 0.4},
         ],
         "grid": [{"cell": 0, "bunch": 0, "images": 10, "vector": vector, "recall": 1.0}],
-        "cells": [{"image_id": name_id(n), "cell": -1 if n == "v" else 0, "looks": []} for n in clean],
+        "cells": [{"image_id": name_id(n), "cell": -1 if n == "v" else 0} for n in clean],
         "survivors": survivors,
         "embeddings": [{"image_id": name_id(n), "embedding": vector} for n in single],
         "centroids": [{"cluster": n, "images": 2, "centroid": vector} for n in range(2)],

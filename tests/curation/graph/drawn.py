@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 
 from curation.graph import grid
-from curation.graph.cells import Rule, Slice, Work, look_key, pairs
+from curation.graph.cells import Rule, Slice, Work, pairs, visits
 from curation.graph.exact import pairs_above
 from curation.graph.grid import Grid
 
@@ -29,13 +29,18 @@ def clustered(n: int, dim: int, seed: int):
 
 
 def calibrated(x, k: int, target: float = 0.9995) -> Grid:
-    centroids = grid.centroids(x, k, 4, 0)
-    sizes = np.bincount(grid.nearest(x, centroids), minlength=k)
-    base = Grid(
-        centroids=centroids, sizes=sizes, bunches=np.zeros(k, np.int64), threshold=THRESHOLD, axes=grid.axes(x, x.shape[1])
-    )
     places = np.stack([np.zeros(len(x), np.int64), np.arange(len(x))], axis=1)
-    return grid.calibrate(base, grid.true_pairs(x, places, [(0, x)], THRESHOLD, 0), x, target)
+    return grid.calibrate(cut(x, k), grid.true_pairs(x, places, [(0, x)], THRESHOLD, 0), x, target)
+
+
+def cut(x, k: int) -> Grid:
+    """k cells, all axes and no settings yet."""
+    axes = grid.axes(x)
+    heads = grid.along(x, axes)
+    places = grid.places(heads, grid.reach(heads))
+    centroids = grid.centroids(places, k, 4, 0)
+    sizes = np.bincount(grid.nearest(places, centroids)[0], minlength=k)
+    return Grid(centroids=centroids, sizes=sizes, bunches=np.zeros(k, np.int64), threshold=THRESHOLD, axes=axes)
 
 
 def exact(x, k: int = 0) -> set[tuple[int, int]]:
@@ -46,18 +51,19 @@ def exact(x, k: int = 0) -> set[tuple[int, int]]:
 
 def slice_of(x, g: Grid) -> tuple[Slice, np.ndarray]:
     """All rows as one slice, and which row of x is where."""
-    home, row, cell = grid.look(x, g)
+    heads = grid.along(x, g.axes)
+    places = grid.places(heads, g.centroids.shape[1])
+    home, near = grid.nearest(places, g.centroids)
     order = np.argsort(home, kind="stable")
-    place = np.argsort(order)
-    sketches = grid.sketch(x, g)[order] if g.axes.shape[1] else np.zeros((len(x), 0))
-    halves = (torch.from_numpy(v.astype(np.float16)) for v in (x[order], sketches))
-    return Slice(pa.array(map(str, order)), home[order], *halves, np.sort(look_key(place[row], cell))), order
+    sketches = [torch.from_numpy(grid.sketch(heads[order], level, g.threshold)) for level in g.levels]
+    vectors = torch.from_numpy(x[order].astype(np.float16))
+    return Slice(pa.array(map(str, order)), home[order], near[order], places[order], vectors, sketches), order
 
 
 def by_cells(x, g: Grid, k: int = 0) -> tuple[set[tuple[int, int]], Work]:
     rows, order = slice_of(x, g)
     work = Work()
-    i, j, similarity = pairs(rows, rows, Rule(THRESHOLD, g.floor, k), work)
+    i, j, similarity = pairs(rows, rows, visits(rows, 0, len(g.centroids) - 1, g, work), Rule(g, k), work)
     np.testing.assert_allclose(similarity, (x[order[i]] * x[order[j]]).sum(axis=1), atol=2e-3)
     found = [tuple(sorted(pair)) for pair in zip(order[i].tolist(), order[j].tolist(), strict=True)]
     assert len(set(found)) == len(found)

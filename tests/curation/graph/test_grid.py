@@ -13,7 +13,7 @@ from tests.curation.graph.drawn import THRESHOLD, by_cells, calibrated, clustere
 def test_a_sample_without_pairs_takes_the_default_and_says_so():
     x = np.eye(16, dtype=np.float32)
     g = calibrated(x, 4)
-    assert (g.probes, g.axes.shape[1], g.floor) == (4, 0, -2.0)
+    assert (g.margin, g.levels) == (grid.UNKNOWN, ())
     assert np.isnan(g.recall)
     assert by_cells(x, g)[0] == set()
 

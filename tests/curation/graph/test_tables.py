@@ -7,23 +7,22 @@ import pyarrow as pa
 import pytest
 
 from curation import copy_records
-from curation.graph.grid import Grid
-from curation.graph.tables import grid_table, lists, packed, read_grid, unpacked
+from curation.graph.grid import Grid, Level
+from curation.graph.tables import grid_table, packed, read_grid, unpacked
 
 
-@pytest.mark.parametrize("axes", [0, 2])
+@pytest.mark.parametrize("levels", [(), (Level(2, 0.125), Level(3, 0.25))])
 @pytest.mark.parametrize("recall", [0.5, float("nan")])
-def test_a_grid_is_read_as_it_was_written(axes, recall):
+def test_a_grid_is_read_as_it_was_written(levels, recall):
     chance = np.random.default_rng(0)
     grid = Grid(
-        centroids=chance.normal(size=(4, 3)).astype(np.float32),
+        centroids=chance.normal(size=(4, 2)).astype(np.float32),
         sizes=np.array([5, 0, 7, 1]),
         bunches=np.array([0, 0, 1, 1]),
         threshold=0.5,
-        axes=chance.normal(size=(3, axes)).astype(np.float32),
-        probes=3,
+        axes=chance.normal(size=(5, 3)).astype(np.float32),
         margin=0.25,
-        floor=0.125,
+        levels=levels,
         recall=recall,
     )
     back = read_grid(grid_table(grid))
@@ -42,7 +41,3 @@ def test_vectors_keep_their_bits_whole_sliced_and_in_chunks():
     assert np.array_equal(unpacked(column).numpy(), values)
     assert np.array_equal(unpacked(column.slice(3, 2)).numpy(), values[3:5])
     assert unpacked(pa.chunked_array([], pa.binary())).shape == (0, 0)
-
-
-def test_rows_without_visits_have_empty_lists():
-    assert lists(np.array([1, 1, 3]), np.array([7, 8, 9]), 5).to_pylist() == [[], [7, 8], [], [9], []]

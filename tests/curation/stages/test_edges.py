@@ -113,7 +113,7 @@ def test_what_the_grid_says_of_itself(store):
     )  # and, with the protected ones, a part for each of the descriptors'
     cell = [table["cell"].to_pylist() for _, table in store.parts("cells").tables()]
     assert all(some == sorted(some) for some in cell)
-    assert int(parts[0][1].schema.metadata[b"sketched_pairs"]) > 0
+    assert int(parts[0][1].schema.metadata[b"met_pairs"]) > 0
 
 
 def test_bad_values_are_refused():
