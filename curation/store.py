@@ -205,11 +205,11 @@ def vector_array(values: np.ndarray, dtype: pa.DataType) -> pa.Array:
 
 
 def encode(table: pa.Table) -> bytes:
-    """The table as Parquet bytes; equal tables give equal bytes."""
-    buffer = io.BytesIO()
+    """The table as Parquet bytes; equal tables give equal bytes. Its metadata may say how many rows a row group has."""
+    buffer, rows = io.BytesIO(), int((table.schema.metadata or {}).get(b"row_group", ROW_GROUP))
     plain: Any = [f.name for f in table.schema if not pa.types.is_nested(f.type)]
     pq.write_table(
-        table.combine_chunks(), buffer, compression="zstd", compression_level=1, use_dictionary=plain, row_group_size=ROW_GROUP
+        table.combine_chunks(), buffer, compression="zstd", compression_level=1, use_dictionary=plain, row_group_size=rows
     )
     return buffer.getvalue()
 

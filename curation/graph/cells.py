@@ -22,7 +22,8 @@ from torch import Tensor
 from curation.graph.grid import Grid
 
 BLOCK = 8192  # rows of one product of sketches, with those of a cell
-CELLS = 64  # cells that rows are held against at once
+CELLS = 64  # cells whose centres rows are held against at once
+TILE = 48  # rows of consecutive cells, alike, that are held against all who look into any of them
 CROWDED = 0.15  # share of a block's pairs from which one product of whole rows is cheaper than pairs one by one
 CLOSE = 1e-5  # of a margin: what a product of single precision leaves open is computed in double
 
@@ -62,7 +63,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Rule:
-    """Who looks where, and what makes a pair: the grid's. k: most pairs of a row in a cell, 0: all."""
+    """Who looks where, and what makes a pair: the grid's. k: most pairs of a row in a tile of cells, 0: all."""
 
     grid: Grid
     k: int
@@ -75,18 +76,23 @@ class Visits:
     first: int
     rows: Bools
 
-    def of(self, cell: int) -> Ints:
-        """Rows that look into a cell, ascending."""
-        return np.flatnonzero(self.rows[cell - self.first])
+    def any_of(self, homes: Ints) -> Ints:
+        """Rows that look into any of some cells, ascending."""
+        return np.flatnonzero(self.rows[np.unique(homes) - self.first].any(axis=0))
+
+    def hold(self, rows: Ints, cells: Ints) -> Bools:
+        """Whether each row looks into the cell beside it."""
+        return self.rows[cells - self.first, rows]
 
 
 def visits(x: Slice, first: int, last: int, grid: Grid, work: Work) -> Visits:
     """Who of x looks into cells first..last, inclusive."""
-    blocks = [np.zeros((0, len(x.home)), bool)]
+    looking = np.empty((last + 1 - first, len(x.home)), bool)
     for at in range(first, last + 1, CELLS):
-        blocks.append(_visits(x, np.arange(at, min(last + 1, at + CELLS)), grid))
+        cells = np.arange(at, min(last + 1, at + CELLS))
+        looking[cells - first] = _visits(x, cells, grid)
     work.adds += (last + 1 - first) * x.places.size
-    return Visits(first, np.concatenate(blocks))
+    return Visits(first, looking)
 
 
 def pairs(x: Slice, y: Slice, seen: Visits, rule: Rule, work: Work) -> tuple[Ints, Ints, Floats]:
@@ -95,10 +101,11 @@ def pairs(x: Slice, y: Slice, seen: Visits, rule: Rule, work: Work) -> tuple[Int
     x is y: also those of one home, i < j. Pairs that j's own look would find too are left to the lower home.
     """
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
-    for cell, start, stop in _runs(y.home):
-        found.append(_first_of_two(x, y, _products(x, seen.of(cell), y, start, stop, rule, work), rule.grid))
-        if x is y:
-            found.append(_products(x, np.arange(start, stop), y, start, stop, rule, work, same=True))
+    for start, stop in _tiles(y.home):
+        lookers = seen.any_of(y.home[start:stop])
+        found.append(_first_of_two(x, y, _products(x, lookers, y, start, stop, rule, work, seen), rule.grid))
+    for _, start, stop in _runs(y.home) if x is y else ():
+        found.append(_products(x, np.arange(start, stop), y, start, stop, rule, work, same=True))
     return _joined(found)
 
 
@@ -118,9 +125,10 @@ def _joined(found: list[tuple[Ints, Ints, Floats]]) -> tuple[Ints, Ints, Floats]
 
 def _visits(x: Slice, cells: Ints, grid: Grid) -> Bools:
     """(C, N): which rows look into which cells, their homes left out."""
-    gaps = torch.from_numpy(grid.centroids[cells]) @ torch.from_numpy(x.places).T - torch.from_numpy(x.near) + grid.margin
+    bound = torch.from_numpy(grid.margin - x.near)
+    gaps = torch.addmm(bound, torch.from_numpy(grid.centroids[cells]), torch.from_numpy(x.places).T)
     looking = (gaps >= 0).numpy()
-    cell, row = np.nonzero((gaps.abs() < CLOSE).numpy())
+    cell, row = np.divmod(np.flatnonzero((gaps.abs_() < CLOSE).numpy()), len(x.home))
     looking[cell, row] = _looks(x, row, cells[cell], grid)
     lo, hi = np.searchsorted(x.home, cells), np.searchsorted(x.home, cells, side="right")
     for visited, start, stop in zip(looking, lo, hi, strict=True):
@@ -132,6 +140,17 @@ def _looks(x: Slice, rows: Ints, cells: Ints, grid: Grid) -> Bools:
     """Whether each row looks into the cell beside it: the same in whatever company it is asked."""
     similarity = (x.places[rows].astype(np.float64) * grid.centroids[cells]).sum(axis=1)
     return similarity - x.near[rows] + grid.margin >= 0
+
+
+def _tiles(home: Ints) -> Iterator[tuple[int, int]]:
+    """First and end row of whole cells, put together up to TILE rows, or of one larger cell."""
+    begun = 0
+    for _, start, stop in _runs(home):
+        if stop - begun > TILE and start > begun:
+            yield begun, start
+            begun = start
+    if len(home):
+        yield begun, len(home)
 
 
 def _runs(home: Ints) -> Iterator[tuple[int, int, int]]:
@@ -148,25 +167,41 @@ def _first_of_two(x: Slice, y: Slice, found: tuple[Ints, Ints, Floats], grid: Gr
 
 
 def _products(
-    x: Slice, rows: Ints, y: Slice, start: int, stop: int, rule: Rule, work: Work, same: bool = False
+    x: Slice,
+    rows: Ints,
+    y: Slice,
+    start: int,
+    stop: int,
+    rule: Rule,
+    work: Work,
+    seen: Visits | None = None,
+    same: bool = False,
 ) -> tuple[Ints, Ints, Floats]:
-    """Pairs of `rows` of x with rows start..stop of y; same: of i < j only."""
+    """Pairs of `rows` of x with rows start..stop of y; seen: of those who look only; same: of i < j only."""
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
     for a in range(0, len(rows), BLOCK):
         some = rows[a : a + BLOCK]
         for b in range(start, stop, BLOCK):
             if same and b + BLOCK <= some[0]:
                 continue
-            found.append(_block(x, some, y, slice(b, min(stop, b + BLOCK)), rule, work, same))
+            columns = slice(b, min(stop, b + BLOCK))
+            i, j = _likely(x, some, y, columns, rule.grid, work)
+            if same:
+                later = some[i] < j + b
+                i, j = i[later], j[later]
+            if seen:
+                looks = seen.hold(some[i], y.home[j + b])
+                i, j = i[looks], j[looks]
+            found.append(_in_full(x, some, y, columns, (i, j), rule, work))
     return _joined(found)
 
 
-def _block(x: Slice, rows: Ints, y: Slice, columns: slice, rule: Rule, work: Work, same: bool) -> tuple[Ints, Ints, Floats]:
-    """Pairs that pass every level of the grid, and the threshold."""
+def _likely(x: Slice, rows: Ints, y: Slice, columns: slice, grid: Grid, work: Work) -> tuple[Ints, Ints]:
+    """Pairs (i of rows, j of columns) that pass every level of the grid."""
     width = columns.stop - columns.start
     work.met += len(rows) * width
-    i, j = np.divmod(np.arange(0 if rule.grid.levels else len(rows) * width), width)
-    for number, level in enumerate(rule.grid.levels):
+    i, j = np.divmod(np.arange(0 if grid.levels else len(rows) * width), width)
+    for number, level in enumerate(grid.levels):
         mine, others = x.sketches[number], y.sketches[number][columns]
         if number == 0:
             likely = mine[torch.from_numpy(rows)] @ others.T
@@ -175,9 +210,13 @@ def _block(x: Slice, rows: Ints, y: Slice, columns: slice, rule: Rule, work: Wor
         else:
             passed = _cosines(mine, rows, others, i, j, work) >= level.floor
             i, j = i[passed], j[passed]
-    if same:
-        later = rows[i] < j + columns.start
-        i, j = i[later], j[later]
+    return i, j
+
+
+def _in_full(
+    x: Slice, rows: Ints, y: Slice, columns: slice, likely: tuple[Ints, Ints], rule: Rule, work: Work
+) -> tuple[Ints, Ints, Floats]:
+    i, j = likely
     similarity = _cosines(x.vectors, rows, y.vectors[columns], i, j, work)
     similarity *= x.scale.numpy()[rows[i]] * y.scale.numpy()[j + columns.start]
     kept = similarity >= rule.grid.threshold
@@ -188,6 +227,8 @@ def _block(x: Slice, rows: Ints, y: Slice, columns: slice, rule: Rule, work: Wor
 
 def _cosines(x: Tensor, rows: Ints, y: Tensor, i: Ints, j: Ints, work: Work) -> Floats:
     """Products of x[rows[i]] and y[j], i ascending: of all rows if many pairs are asked for, else of just these."""
+    if not len(i):
+        return np.zeros(0, np.float32)
     if len(i) > CROWDED * len(rows) * len(y):
         work.adds += len(rows) * len(y) * x.shape[1]
         return (x[torch.from_numpy(rows)].float() @ y.float().T).numpy()[i, j]

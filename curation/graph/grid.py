@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 BLOCK = 4096  # rows of one product
 PAIRS = 65_536  # true pairs that settings are chosen on, at most
-SLACK = 0.01  # by which a sketch is trusted less than the sample asks for
+SLACK = 0.01  # of a cosine, by which settings are wider than the sample asks for
 UNKNOWN = 0.4  # margin where the sample holds no pair
 SPREAD = 0.4  # share of the rows' squared length that the axes of the cells hold
 DIMS = (16, 32, 48, 64, 96, 128, 192, 256, 384)  # sketches that are tried
-PRICE = 6.0  # of one multiply-add of a pair looked at alone, in those of a block product (measured: DECISIONS.md)
+PRICE = 3.0  # of one multiply-add of a pair looked at alone, in those of a block product (measured: DECISIONS.md)
 SCAN = 16.0  # of telling which pairs of a block pass, a pair, in the same (measured: DECISIONS.md)
 
 Ints = NDArray[np.int64]
@@ -186,7 +186,7 @@ def _wide(grid: Grid, x: Floats, y: Floats, target: float) -> tuple[Grid, NDArra
         near_x - (ends[0] * grid.centroids[home_y]).sum(axis=1), near_y - (ends[1] * grid.centroids[home_x]).sum(axis=1)
     )
     missed = max(0, int((1 - target) * (len(needed) + 1)) - 1)
-    margin = float(np.sort(needed)[len(needed) - 1 - missed]) + 1e-6
+    margin = float(np.sort(needed)[len(needed) - 1 - missed]) + SLACK
     return replace(grid, margin=margin), needed <= margin
 
 

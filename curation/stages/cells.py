@@ -28,6 +28,7 @@ PER_CELL = 8  # rows of the sample that a cell is fitted on
 PASSES = 3  # of k-means
 QUERIES = 4096  # images whose exact neighbours are found, at least; and one in QUERY_SHARE, up to MOST_QUERIES
 QUERY_SHARE, MOST_QUERIES = 240, 16_384
+ROW_GROUP = 1024  # rows: a bunch of cells is a small piece of every part
 SEED, OTHER_SEED = 0, 1  # of the sample, of the queries
 _REFS = [f.name for f in records.BYTES_REF]
 
@@ -137,7 +138,8 @@ def place(part: int, inputs: Mapping[str, Parts], cfg: CellsConfig) -> pa.Table:
     kept = [rows["image_id"], home, near, packed(matrix(rows["descriptor"])), packed(heads)]
     kept += [role.rival[chosen], role.judged[chosen]]
     columns = [pa.array(c) if isinstance(c, np.ndarray) else c for c in kept] + [rows[name] for name in _REFS]
-    return pa.Table.from_arrays(columns, schema=copy_records.CELLS).take(pa.array(np.argsort(home, kind="stable")))
+    found = pa.Table.from_arrays(columns, schema=copy_records.CELLS).take(pa.array(np.argsort(home, kind="stable")))
+    return found.replace_schema_metadata({"row_group": str(ROW_GROUP)})
 
 
 CELLS = PlannedStage(name="cells", consumes=("grid", "descriptors", "images"), plan=plan, fn=place, version=2)
