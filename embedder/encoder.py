@@ -128,7 +128,7 @@ def _encoder(path: Path, device: str, network: CopyNet | VisionTransformer, **to
     network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    half = isinstance(network, VisionTransformer) and _native_bfloat16(device)
+    half = isinstance(network, VisionTransformer) and native_bfloat16(device)
     return Encoder(digest=digest, dim=network.dim, network=network, device=device, half=half, **told)
 
 
@@ -149,7 +149,7 @@ def _build(card: dict[str, Any]) -> CopyNet | VisionTransformer:
     raise ValueError(f"unknown network {card['network']!r}")
 
 
-def _native_bfloat16(device: str) -> bool:
+def native_bfloat16(device: str) -> bool:
     """Whether the device computes bfloat16 in hardware: GPUs from Ampere on, CPUs with avx512_bf16."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -206,16 +206,24 @@ class VisionTransformer(nn.Module):
         map_BDhw = patches_BPD.transpose(1, 2).unflatten(2, (rows, -1))
         return functional.adaptive_avg_pool2d(map_BDhw, self.config.cells).flatten(1)
 
-    def tokens(self, image_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
+    def packed(self, images: list[Tensor], masks: list[Tensor | None]) -> list[Tensor]:
+        """`tokens` of several batches, each of its own size."""
+        return [self.tokens(image, masks_BP=mask) for image, mask in zip(images, masks, strict=True)]
+
+    def tokens(self, image_B3HW: Tensor, kept_BK: Tensor | None = None, masks_BP: Tensor | None = None) -> Tensor:
         """Returns (B, T, D) after the last norm.
 
         image_B3HW: normalised pixels, H and W multiples of the patch.
         kept_BK: int64 patch numbers to keep; training may drop the rest.
+        masks_BP: bool; patches that the mask token stands for, before positions are added.
         """
         grid_BDhw = self.patch_embed(image_B3HW)
         B, D, rows, columns = grid_BDhw.shape
         positions_1TD = self.positions(rows, columns)
-        patches_BPD = grid_BDhw.flatten(2).transpose(1, 2) + positions_1TD[:, 1:]
+        patches_BPD = grid_BDhw.flatten(2).transpose(1, 2)
+        if masks_BP is not None:
+            patches_BPD = torch.where(masks_BP[:, :, None], self.mask_token.to(patches_BPD.dtype), patches_BPD)
+        patches_BPD = patches_BPD + positions_1TD[:, 1:]
         if kept_BK is not None:
             patches_BPD = patches_BPD.gather(1, kept_BK[:, :, None].expand(-1, -1, D))
         prefix = [(self.cls_token + positions_1TD[:, :1]).expand(B, -1, -1)]

@@ -78,7 +78,7 @@ def test_rows_do_not_depend_on_their_neighbours() -> None:
 
 
 def test_copy_networks_never_compute_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedder.encoder._native_bfloat16", lambda _: True)
+    monkeypatch.setattr("embedder.encoder.native_bfloat16", lambda _: True)
     assert not load_encoder("copy-small").half
     assert load_encoder("vitti16-small").half
 

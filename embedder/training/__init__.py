@@ -1,0 +1,1 @@
+"""The DINOv2 trainer: a manifest in, an encoder out. Start reading at train.py."""

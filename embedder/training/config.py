@@ -1,0 +1,71 @@
+"""Everything that decides a training, each section beside its owner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from embedder.training.batches import DataConfig
+from embedder.training.masks import MaskConfig
+from embedder.training.optim import OptimConfig
+from embedder.training.schedules import Plan, ScheduleConfig
+from embedder.training.student_teacher import HeadConfig, LossConfig
+from embedder.vit import VitConfig
+
+PRECISIONS = ("bf16", "fp32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How the loop runs."""
+
+    batch: int = 64
+    """Images of a step, all processes and accumulations together."""
+    accumulate: int = 1
+    """Parts that a step's images come in, one after the other: less memory, and centring over each part alone."""
+    seed: int = 0
+    """Of weights, order, crops and masks."""
+    precision: str = "bf16"
+    """Of the networks' products: "bf16" where the device has it in hardware, else fp32; "fp32" always."""
+    log_every: int = 10
+    """Steps between lines of the log."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints; the last step has one, too."""
+    keep: int = 2
+    """Checkpoints that stay."""
+    start: str = ""
+    """Weights that the backbones begin with: an encoder's name or file; "" draws them."""
+    teacher: str = ""
+    """Distillation: a checkpoint folder of a finished training, whose teacher and heads this one learns from."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"loop.precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+        if self.batch < 1 or self.accumulate < 1 or self.batch % self.accumulate:
+            raise ValueError(f"loop.batch ({self.batch}) is a multiple of loop.accumulate ({self.accumulate})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training."""
+
+    schedule: ScheduleConfig
+    model: VitConfig = field(default_factory=lambda: VitConfig(layerscale=1e-5))
+    heads: HeadConfig = field(default_factory=HeadConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    masks: MaskConfig = field(default_factory=MaskConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(self.schedule, self.loop.batch)
+
+    def share(self, world: int) -> int:
+        """Images of one process in one part of a step. Raises ValueError if they do not come out even."""
+        per = self.loop.batch // (self.loop.accumulate * world)
+        if per * self.loop.accumulate * world != self.loop.batch or per < 1:
+            raise ValueError(
+                f"loop.batch ({self.loop.batch}) is no multiple of {world} processes x {self.loop.accumulate} accumulations"
+            )
+        return per

@@ -1,0 +1,72 @@
+"""What a device could do, and what a step needs of it."""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import torch
+
+from embedder.training.config import TrainConfig
+from embedder.training.student_teacher import GLOBALS
+from embedder.vit import VARIANTS, VitConfig
+
+_RATES: dict[str, float] = {}
+
+
+def image_flops(cfg: TrainConfig) -> float:
+    """Floating-point operations that the method needs for one image of a step: products alone, nothing recomputed.
+
+    The student's crops count three times (forward, and backward twice as much), the teacher's once; masked patches as many
+    as are expected. Stochastic depth is not taken off.
+    """
+    wide, near = crop_flops(cfg.model, cfg.data.global_side), crop_flops(cfg.model, cfg.data.local_side)
+    backbones = GLOBALS * wide * 4 + cfg.data.locals_ * near * 3
+    patches = (cfg.data.global_side // cfg.model.patch) ** 2
+    hidden = GLOBALS * patches * (cfg.masks.share * sum(cfg.masks.ratio) / 2) if cfg.loss.ibot else 0.0
+    width, heads = VARIANTS[cfg.model.variant].width, cfg.heads
+    dino = head_flops(width, heads.hidden, heads.dino_bottleneck, heads.prototypes)
+    ibot = head_flops(width, heads.hidden, heads.ibot_bottleneck, heads.prototypes)
+    return backbones + dino * (GLOBALS * 4 + cfg.data.locals_ * 3) + ibot * hidden * 4
+
+
+def crop_flops(vit: VitConfig, side: int) -> float:
+    """Of one crop's way through the backbone."""
+    shape, patches = VARIANTS[vit.variant], (side // vit.patch) ** 2
+    tokens = 1 + vit.registers + patches
+    block = tokens * 12 * shape.width**2 + 2 * tokens**2 * shape.width  # qkv, proj, feed-forward; both products of attention
+    return 2.0 * (vit.blocks * block + patches * 3 * vit.patch**2 * shape.width)
+
+
+def head_flops(width: int, hidden: int, bottleneck: int, prototypes: int) -> float:
+    """Of one token's way through a head."""
+    return 2.0 * (width * hidden + hidden**2 + hidden * bottleneck + bottleneck * prototypes)
+
+
+def mfu(cfg: TrainConfig, images_per_s: float, device: torch.device) -> float:
+    """Share of the device's measured matmul rate that goes into what the method needs; 0 where it was not measured."""
+    peak = matmul_rate(device)
+    return images_per_s * image_flops(cfg) / peak if peak else 0.0
+
+
+def matmul_rate(device: torch.device) -> float:
+    """FLOP/s of large bf16 products on a GPU, measured once; 0 on a CPU."""
+    if device.type != "cuda":
+        return 0.0
+    if str(device) not in _RATES:
+        a = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
+        for warm in (True, False):
+            torch.cuda.synchronize(device)
+            began = time.monotonic()
+            for _ in range(3 if warm else 10):
+                a @ a
+            torch.cuda.synchronize(device)
+        _RATES[str(device)] = 10 * 2 * 8192**3 / (time.monotonic() - began)
+    return _RATES[str(device)]
+
+
+def memory(device: torch.device) -> float:
+    """Peak GiB of the device, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,189 @@
+"""The training loop. Read `train` aloud; everything else is named after what it does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, distributed, nn
+
+from embedder.encoder import load_encoder, native_bfloat16
+from embedder.training import checkpoint
+from embedder.training.batches import Batch, Batches
+from embedder.training.config import TrainConfig
+from embedder.training.distillation import teacher_of
+from embedder.training.gauges import memory, mfu
+from embedder.training.logs import Log, line
+from embedder.training.masks import masks
+from embedder.training.optim import clip, optimiser, schedule
+from embedder.training.sharding import shard, world
+from embedder.training.student_teacher import GLOBALS, Losses, StudentTeacher, Views
+
+
+@dataclass
+class State:
+    """A training under way."""
+
+    cfg: TrainConfig
+    pair: StudentTeacher
+    optimizer: torch.optim.Optimizer
+    batches: Batches
+    device: torch.device
+    folder: Path
+    step: int = 0
+    began: float = field(default_factory=time.monotonic)  # of the steps since the last line of the log
+    since: int = 0
+
+
+def train(cfg: TrainConfig, data: str, folder: Path, device: str = "cpu", say: Callable[[str], None] = print) -> State:
+    """Train to the last step of the schedule; a folder with checkpoints is gone on with. Every process calls this.
+
+    data: a run folder, Parquet files of a manifest, or SQL over it. Raises ValueError for what cannot be trained, and
+    FloatingPointError when a loss is no longer a number.
+    """
+    state = resumed(begun(cfg, data, folder, device))
+    log = Log(folder, state.step) if world()[0] == 0 else None
+    images = iter(state.batches)
+    while state.step < cfg.schedule.steps:
+        schedule(state.optimizer, cfg.plan, state.step)
+        losses, keys = gradients(state, images)
+        check_finite(losses, state.step, keys)
+        clip(state.pair.student, cfg.optim.clip)
+        state.optimizer.step()
+        state.pair.update_average(cfg.plan.momentum(state.step))
+        state.step += 1
+        report(state, losses, log, say)
+        if state.step % cfg.loop.checkpoint_every == 0 or state.step == cfg.schedule.steps:
+            save(state)
+    if log:
+        log.close()
+    return state
+
+
+def begun(cfg: TrainConfig, data: str, folder: Path, device: str) -> State:
+    """The state before the first step: the same weights in every process."""
+    rank, count = world()
+    torch.manual_seed(cfg.loop.seed)
+    place = torch.device(device)
+    pair = StudentTeacher(cfg.model, cfg.heads, cfg.loss, _teacher(cfg))
+    if cfg.loop.start:
+        _start(pair, cfg.loop.start)
+    pair = shard(pair.to(place), place, _half(cfg, place))
+    optimizer = optimiser(pair.student, cfg.model.blocks, cfg.optim)
+    batches = Batches(data, cfg.data, batch=cfg.share(count), seed=cfg.loop.seed, rank=rank, world=count)
+    return State(cfg, pair, optimizer, batches, place, folder)
+
+
+def _start(pair: StudentTeacher, weights: str) -> None:
+    """Both backbones from an encoder's; positions are resized where the sides differ."""
+    pretrained = load_encoder(weights).network.state_dict()
+    for network in (pair.student, pair.average):
+        own = network["backbone"].state_dict()
+        found = {key: value for key, value in pretrained.items() if key in own and value.shape == own[key].shape}
+        lost = sorted(set(own) - set(found))
+        if lost:
+            raise ValueError(
+                f"{weights} does not fit the model: {lost[0]} and {len(lost) - 1} more tensors are missing or differ"
+            )
+        network["backbone"].load_state_dict(found)
+
+
+def _teacher(cfg: TrainConfig) -> nn.ModuleDict | None:
+    """The frozen teacher of a distillation, from the last checkpoint of its own training."""
+    return teacher_of(Path(cfg.loop.teacher)) if cfg.loop.teacher else None
+
+
+def gradients(state: State, images: Iterator[Batch]) -> tuple[dict[str, Tensor], list[str]]:
+    """Gradients of one step's images, part by part; the means of its losses, and whose they are."""
+    state.optimizer.zero_grad(set_to_none=True)
+    sums, keys, count = dict[str, Tensor](), list[str](), state.cfg.loop.accumulate
+    for part in range(count):
+        batch = next(images)
+        keys += batch.keys
+        losses = forward(state, batch, part)
+        (losses.total / count).backward()
+        for name, value in losses.parts().items():
+            sums[name] = sums.get(name, 0) + value.detach() / count
+    return sums, keys
+
+
+def forward(state: State, batch: Batch, part: int = 0) -> Losses:
+    """Losses of one part of a step."""
+    cfg, (rank, count) = state.cfg, world()
+    globals_, locals_ = batch.globals_.to(state.device), batch.locals_.to(state.device)
+    views = Views(globals_, locals_, _hidden(cfg, batch, state.step, part, rank, count))
+    half = _half(cfg, state.device) and count == 1  # shards have a precision of their own
+    with torch.autocast(state.device.type, torch.bfloat16, enabled=half):
+        return state.pair.losses(views, cfg.plan.teacher_temperature(state.step))
+
+
+def _hidden(cfg: TrainConfig, batch: Batch, step: int, part: int, rank: int, count: int) -> Tensor | None:
+    """Masks of this process's global crops; None where nothing is hidden, as in a distillation."""
+    if cfg.loop.teacher or not cfg.masks.share or not cfg.loss.ibot:
+        return None
+    images, every = len(batch.keys), len(batch.keys) * count
+    crops = [crop * every + rank * images + image for crop in range(GLOBALS) for image in range(images)]
+    grid = tuple(side // cfg.model.patch for side in batch.globals_.shape[2:])
+    return masks(crops, GLOBALS * every, grid, cfg.masks, cfg.loop.seed, step * cfg.loop.accumulate + part)
+
+
+def check_finite(losses: dict[str, Tensor], step: int, keys: list[str]) -> None:
+    """Raises FloatingPointError, in every process, before anything has moved."""
+    bad = [name for name, value in losses.items() if not torch.isfinite(value)]
+    told = torch.tensor([float(bool(bad))])
+    if world()[1] > 1:
+        told = told.to(next(iter(losses.values())).device)
+        distributed.all_reduce(told)
+    if told.item():
+        here = f"{', '.join(bad)} of process {world()[0]}; its images: {', '.join(keys)}" if bad else "in another process"
+        raise FloatingPointError(f"step {step}: a loss is not finite: {here}. Nothing was updated.")
+
+
+def report(state: State, losses: dict[str, Tensor], log: Log | None, say: Callable[[str], None]) -> None:
+    """A row of the log, means over all processes, every so often."""
+    cfg = state.cfg
+    if state.step % cfg.loop.log_every and state.step != cfg.schedule.steps:
+        return
+    values = torch.stack([value.float() for value in losses.values()])
+    if world()[1] > 1:
+        distributed.all_reduce(values)
+    means = dict(zip(losses, (values / world()[1]).tolist(), strict=True))
+    if log is None:
+        return
+    seconds, steps = time.monotonic() - state.began, state.step - state.since
+    state.began, state.since = time.monotonic(), state.step
+    rate = steps * cfg.loop.batch / seconds
+    row = {"step": state.step, **means, "lr": cfg.plan.lr(state.step - 1), "images_per_s": round(rate, 2),
+           "mfu": round(mfu(cfg, rate / world()[1], state.device), 4), "memory_gib": round(memory(state.device), 2),
+           "skipped": sum(state.batches.skipped.values())}  # fmt: skip
+    log.add(row)
+    say(line(row, cfg.schedule.steps))
+
+
+def save(state: State) -> Path:
+    """A checkpoint of everything that the next step depends on."""
+    loop = {"data": state.batches.digest, "batches": state.batches.state_dict(), "config": asdict(state.cfg)}
+    rng = {"torch": torch.get_rng_state().tolist()} if world()[1] == 1 else {}
+    return checkpoint.save(state.folder, state.step, state.pair, state.optimizer, {**loop, **rng}, state.cfg.loop.keep)
+
+
+def resumed(state: State) -> State:
+    """The state of the folder's last checkpoint, if it has one. Raises ValueError if that was trained on other data."""
+    saved = checkpoint.found(state.folder)
+    if not saved:
+        return state
+    loop = checkpoint.load(saved[-1], state.pair, state.optimizer)
+    if loop["data"] != state.batches.digest:
+        raise ValueError(f"{state.folder} was trained on another manifest; train into another folder")
+    state.batches.load_state_dict(loop["batches"])
+    if "torch" in loop and world()[1] == 1:
+        torch.set_rng_state(torch.tensor(loop["torch"], dtype=torch.uint8))
+    state.step = state.since = int(loop["step"])
+    return state
+
+
+def _half(cfg: TrainConfig, device: torch.device) -> bool:
+    return cfg.loop.precision == "bf16" and native_bfloat16(str(device))
