@@ -183,10 +183,15 @@ def read_table(path: str | Path) -> dict[str, Any]:
 
 def parse(table: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Recipe:
     """A recipe from parsed TOML and `section.key=value` overrides. `[resolved]`, what a run adds, is passed over."""
-    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in table.items() if key != "resolved"}
+    return build(Recipe, {key: value for key, value in table.items() if key != "resolved"}, overrides)
+
+
+def build(cls: type, table: Mapping[str, Any], overrides: tuple[str, ...] = ()) -> Any:
+    """A dataclass of sections from parsed TOML and `section.key=value` overrides. Raises RecipeError."""
+    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in table.items()}
     for text in overrides:
         _override(merged, text)
-    return _build(Recipe, merged, "")
+    return _build(cls, merged, "")
 
 
 def _override(table: dict[str, Any], text: str) -> None:

@@ -1,0 +1,114 @@
+"""`curate train`: a config, a manifest and a folder to a trained encoder; one process, or several on this machine.
+
+Several machines: torchrun --nnodes ... -m pipelines.train RUN --config NAME, which takes the same options.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from embedder.training.config import TrainConfig
+from embedder.training.export import export
+from embedder.training.sharding import world
+from embedder.training.train import train as learn
+from pipelines.config import RecipeError, build, read_table
+
+Said = tuple[str, ...]
+
+
+def configs() -> dict[str, Path]:
+    """The shipped configs by name."""
+    folder = Path(str(resources.files("embedder").joinpath("training", "configs")))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_config(name_or_path: str, changes: Said = ()) -> TrainConfig:
+    """A shipped config or a TOML file, with `section.key=value` changes. Raises RecipeError."""
+    path = configs().get(name_or_path, Path(name_or_path))
+    if not path.is_file():
+        raise RecipeError(f"no config {name_or_path!r}: neither a shipped one ({', '.join(configs())}) nor a file")
+    return build(TrainConfig, read_table(path), changes)
+
+
+def train(
+    run: str, config: str, out: Path | None = None, data: str | None = None, changes: Said = (), processes: int = 1
+) -> Path:
+    """Train on a run's manifest, or on what `data` (SQL over `manifest`) leaves of it; the encoder's weights file.
+
+    out: RUN/train/NAME unless given; a folder that holds a checkpoint is gone on with. processes: of this machine, each with
+    a GPU of its own where there are GPUs. Raises ValueError for what cannot be trained, RuntimeError if a process failed.
+    """
+    folder = out or Path(run) / "train" / Path(config).stem
+    cfg = load_config(config, changes)
+    if processes > 1 and not _launched():
+        cfg.share(processes)
+        return _several(run, config, folder, data, changes, processes)
+    return _here(cfg, run, data, folder)
+
+
+def _here(cfg: TrainConfig, run: str, data: str | None, folder: Path) -> Path:
+    """As one process, or as one of those that torchrun started."""
+    device = _device()
+    if _launched():
+        distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        state = learn(cfg, run if data is None else data, folder, device, run=run)
+        return export(state.pair, cfg, folder / "encoder.safetensors")
+    except torch.cuda.OutOfMemoryError as error:
+        remedy = (
+            f"loop.accumulate (now {cfg.loop.accumulate}, so {cfg.share(world()[1])} images at once) up, model.checkpointing on"
+        )
+        raise RuntimeError(f"out of GPU memory: {remedy}, or loop.batch down") from error
+    finally:
+        if _launched():
+            distributed.destroy_process_group()
+
+
+def _several(run: str, config: str, folder: Path, data: str | None, changes: Said, processes: int) -> Path:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+               "-m", "pipelines.train", run, "--config", config, "--out", str(folder)]  # fmt: skip
+    command += ["--data", data] if data else []
+    command += [word for change in changes for word in ("--set", change)]
+    if subprocess.run(command, check=False).returncode:
+        raise RuntimeError("a training process failed; its message is above")
+    return folder / "encoder.safetensors"
+
+
+def _launched() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _device() -> str:
+    if not torch.cuda.is_available():
+        return "cpu"
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    torch.cuda.set_device(number)
+    return f"cuda:{number}"
+
+
+def main() -> None:
+    """What torchrun starts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run")
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--data")
+    parser.add_argument("--set", action="append", default=[], dest="changes")
+    args = parser.parse_args()
+    try:
+        train(args.run, args.config, args.out, args.data, tuple(args.changes))
+    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+        print(f"curate: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()
