@@ -27,6 +27,7 @@ def run(
     protect: Annotated[list[str] | None, typer.Option(help="Evaluation set that must not leak, by name or path.")] = None,
     out: Annotated[str, typer.Option(help="Run folder, made if needed; an unfinished run goes on.")] = "run",
     recipe: Annotated[Path | None, typer.Option(help="TOML recipe; the other options add to it.")] = None,
+    embedder: Annotated[str | None, typer.Option(help="Encoder: a name, or a weights file such as train's.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per GPU, else per core.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join; default: a private one here.")] = None,
@@ -42,7 +43,8 @@ def run(
     from pipelines.run import execute
     from pipelines.summary import summarise
 
-    chosen = compose(recipe, tuple(pool or ()), tuple(seeds or ()), tuple(protect or ()), tuple(set_ or ()))
+    changes = (*(set_ or ()), *([f'embeddings.network="{embedder}"'] if embedder else []))
+    chosen = compose(recipe, tuple(pool or ()), tuple(seeds or ()), tuple(protect or ()), changes)
     execute(chosen, out, workers=workers, address=address, progress=Progress(quiet=quiet or as_json))
     summary = summarise(out)
     print(json.dumps(summary.facts)) if as_json else console.print(summary.text())
@@ -216,6 +218,44 @@ def rethreshold(
     print(json.dumps(summary.facts)) if as_json else console.print(summary.text())
 
 
+@app.command()
+def train(
+    run_dir: RunDir,
+    config: Annotated[str, typer.Option(help="A shipped config by name, or a TOML file.")] = "vits16",
+    data: Annotated[str | None, typer.Option(help="SQL over the view manifest: which rows to train on.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the training; default: RUN/train/CONFIG.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of this machine, one per GPU.")] = 1,
+) -> None:
+    """Train DINOv2 on a run's manifest; a training that was stopped goes on.
+
+    [dim]curate train RUN --config vits16[/dim]
+    """
+    from pipelines.train import train as learn
+
+    console.print(f"encoder: {learn(run_dir, config, out, data, tuple(set_ or ()), processes)}")
+
+
+@app.command()
+def distill(
+    run_dir: RunDir,
+    teacher: Annotated[str, typer.Option(help="Folder of a finished training: its backbone and heads are the teacher.")],
+    config: Annotated[str, typer.Option(help="A shipped config by name, or a TOML file.")] = "distill",
+    data: Annotated[str | None, typer.Option(help="SQL over the view manifest: which rows to train on.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the training; default: RUN/train/CONFIG.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of this machine, one per GPU.")] = 1,
+) -> None:
+    """A small model from a larger frozen one, by the same loop.
+
+    [dim]curate distill RUN --teacher RUN/train/vitg14[/dim]
+    """
+    from pipelines.train import train as learn
+
+    changes = (*(set_ or ()), f'loop.teacher="{teacher}"')
+    console.print(f"encoder: {learn(run_dir, config, out, data, changes, processes)}")
+
+
 @seeds_app.command("add")
 def seeds_add(
     name: Annotated[str, typer.Argument(help="The name to use in --seeds or --protect.")],
@@ -282,7 +322,7 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in given
     try:
         app([a for a in given if a != "--debug"], standalone_mode=True)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
         if debug:
             raise
         reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 BLOCK = 4096  # rows of one product
 PAIRS = 65_536  # true pairs that settings are chosen on, at most
-SLACK = 0.01  # of a cosine, by which settings are wider than the sample asks for
+SLACK = 0.01  # of a cosine, by which sketches are trusted less than the sample asks for
+WIDER = 0.03  # ... and by which rows look further: the largest gap of a sample is not the largest
 UNKNOWN = 0.4  # margin where the sample holds no pair
 SPREAD = 0.4  # share of the rows' squared length that the axes of the cells hold
 DIMS = (16, 32, 48, 64, 96, 128, 192, 256, 384)  # sketches that are tried
@@ -186,7 +187,7 @@ def _wide(grid: Grid, x: Floats, y: Floats, target: float) -> tuple[Grid, NDArra
         near_x - (ends[0] * grid.centroids[home_y]).sum(axis=1), near_y - (ends[1] * grid.centroids[home_x]).sum(axis=1)
     )
     missed = max(0, int((1 - target) * (len(needed) + 1)) - 1)
-    margin = float(np.sort(needed)[len(needed) - 1 - missed]) + SLACK
+    margin = float(np.sort(needed)[len(needed) - 1 - missed]) + WIDER
     return replace(grid, margin=margin), needed <= margin
 
 

@@ -43,7 +43,7 @@ class CellsConfig:
     """As in EdgesConfig."""
     recall: float = derived(0.9995)
     """As in EdgesConfig."""
-    bunch_rows: int = derived(65_536)
+    bunch_rows: int = derived(49_152)
     """As in EdgesConfig."""
     per_root: float = derived(16.0)
     """As in EdgesConfig."""

@@ -62,7 +62,7 @@ class EdgesConfig:
     """Images of the pool below which "auto" is exact."""
     recall: float = 0.9995
     """Share of the pairs of a sample of images that "cells" is set to find; `grid` records what it found."""
-    bunch_rows: int = 65_536
+    bunch_rows: int = 49_152
     """Images that a task holds, twice over, 1.3 kB each: what bounds memory."""
     per_root: float = 16.0
     """Cells per square root of the pool's images."""
