@@ -1,0 +1,182 @@
+"""Batches of crops in order, made ahead of time by worker processes.
+
+Crops lie in one piece of shared memory, a buffer per batch under way; only names of images and reasons go through
+sockets. A thread per worker keeps it busy, whatever the trainer is doing. A slot whose image is no use is given the
+next candidate of that slot, by whichever worker is free.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import queue
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from multiprocessing.connection import Connection
+
+from embedder.training.manifest import Ref
+from embedder.training.worker import Pixels, Share, Task, views, work
+
+CHUNK = 4  # images of a message
+FLYING = 2  # messages with a worker: one that it works on and the next
+ATTEMPTS = 100  # candidates of one slot
+Candidate = Callable[[int, int, int], Ref]  # (batch, place in it, attempt) -> where the image is
+
+
+@dataclass
+class Job:
+    """A batch under way. attempts: by place, how many candidates were no use."""
+
+    number: int
+    buffer: int
+    positions: Sequence[int]
+    attempts: list[int]
+    left: int
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+class CropPool:
+    """Workers and their batches. workers 0: everything is done in `finished`, by the caller."""
+
+    def __init__(self, share: Share, workers: int, candidate: Candidate) -> None:
+        self.share, self.candidate = share, candidate
+        file = _memory(share.bytes)
+        self.memory = mmap.mmap(file, share.bytes)
+        self.free, self.jobs = list(range(share.buffers)), deque[Job]()
+        self.tasks: queue.PriorityQueue[tuple[int, int, list[Task] | None]] = queue.PriorityQueue()
+        self.turn, self.changed, self.error = count(), threading.Condition(), ""
+        self.numbers, self.closed = dict[int, Job](), False
+        self.workers = [_start(share, file) for _ in range(workers)]
+        os.close(file)
+        self.threads = [threading.Thread(target=self._drive, args=one, daemon=True) for one in self.workers]
+        for thread in self.threads:
+            thread.start()
+
+    def start(self, number: int, positions: Sequence[int]) -> None:
+        """Begin batch `number`, of the images at these positions of the order; `free` has to have a buffer."""
+        job = Job(number, self.free.pop(), positions, [0] * len(positions), len(positions))
+        self.jobs.append(job)
+        self.numbers[job.buffer] = job
+        places = range(len(positions))
+        for first in range(0, len(positions), CHUNK):
+            self._ask(job, places[first : first + CHUNK])
+
+    def _ask(self, job: Job, places: Sequence[int]) -> None:
+        tasks = [
+            Task(job.buffer, at, job.positions[at], job.attempts[at], self.candidate(job.number, at, job.attempts[at]))
+            for at in places
+        ]
+        self.tasks.put((job.number, next(self.turn), tasks))
+
+    def finished(self) -> tuple[Job, Pixels, Pixels]:
+        """The oldest batch, once it is whole, and its pixels, which stay until `release`. Raises RuntimeError, ValueError."""
+        job = self.jobs[0]
+        while not self.workers and job.left:
+            tasks = self.tasks.get()[2] or []
+            self._done(tasks, work(tasks, self.memory, self.share))
+        with self.changed:
+            self.changed.wait_for(lambda: not job.left or self.error)
+        if self.error:
+            raise RuntimeError(self.error)
+        return job, *views(self.memory, self.share, job.buffer)
+
+    def release(self) -> None:
+        """The oldest batch's buffer may be written to again."""
+        self.free.append(self.jobs.popleft().buffer)
+
+    def _done(self, tasks: list[Task], reasons: list[str | None]) -> None:
+        job = self.numbers[tasks[0].buffer]
+        bad = [(task.image, reason) for task, reason in zip(tasks, reasons, strict=True) if reason]
+        for at, reason in bad:
+            job.skipped[reason] += 1
+            job.attempts[at] += 1
+            if job.attempts[at] >= ATTEMPTS:
+                told = ", ".join(f"{name} {times}" for name, times in job.skipped.most_common())
+                raise ValueError(f"{ATTEMPTS} images in a row are no use, the last one {tasks[-1].ref.uri}: {told}")
+            self._ask(job, [at])
+        with self.changed:
+            job.left -= len(tasks) - len(bad)
+            self.changed.notify_all()
+
+    def _drive(self, worker: subprocess.Popen[bytes], link: Connection) -> None:
+        """One worker's thread."""
+        flying = deque[list[Task]]()
+        try:
+            link.send(self.share)
+            while self._feed(link, flying):
+                reasons = link.recv()
+                if isinstance(reasons, str):
+                    raise RuntimeError(f"a data worker failed:\n{reasons}")
+                self._done(flying.popleft(), reasons)
+        except (EOFError, OSError):
+            self._fail(_death(worker, flying))
+        except Exception as error:
+            self._fail(str(error))
+
+    def _feed(self, link: Connection, flying: deque[list[Task]]) -> bool:
+        """Send until FLYING messages are with the worker; wait for one only if there is none. False: the end."""
+        while len(flying) < FLYING:
+            try:
+                tasks = self.tasks.get(block=not flying)[2]
+            except queue.Empty:
+                break
+            if tasks is None:
+                return False
+            flying.append(tasks)
+            link.send(tasks)
+        return True
+
+    def _fail(self, why: str) -> None:
+        with self.changed:
+            self.error = self.error or ("" if self.closed else why)
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        """End all workers and wait for them."""
+        self.closed = True
+        for _ in self.workers:
+            self.tasks.put((-1, next(self.turn), None))
+        for thread, (worker, link) in zip(self.threads, self.workers, strict=True):
+            thread.join(timeout=0.2)
+            worker.terminate()
+            worker.wait()
+            thread.join()
+            link.close()
+
+
+def _memory(size: int) -> int:
+    """A descriptor of shared memory that has no name and so leaves nothing behind."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("crops")
+    else:
+        with tempfile.TemporaryFile() as unnamed:
+            file = os.dup(unnamed.fileno())
+    os.ftruncate(file, size)
+    return file
+
+
+def _start(share: Share, memory: int) -> tuple[subprocess.Popen[bytes], Connection]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command = [sys.executable, "-m", "embedder.training.worker", str(theirs.fileno()), str(memory)]
+        room = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        worker = subprocess.Popen(command, pass_fds=(theirs.fileno(), memory), env=room, stdin=subprocess.DEVNULL)
+    return worker, Connection(ours.detach())
+
+
+def _death(worker: subprocess.Popen[bytes], flying: Sequence[list[Task]]) -> str:
+    try:
+        code = worker.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        code = None
+    memory = " (out of memory?)" if code == -9 else ""
+    end = f"was ended by signal {-code}{memory}" if code and code < 0 else f"ended with {code}"
+    where = ", ".join(task.ref.uri for tasks in list(flying)[:1] for task in tasks)
+    return f"a data worker {end}" + (f" while at {where}" if where else "")

@@ -1,0 +1,130 @@
+"""Crops of one image: where they lie, and their pixels, straight from the encoded bytes.
+
+As torchvision's RandomResizedCrop on Pillow images (dinov2/data/augmentations.py): area uniform, aspect log-uniform, ten
+tries, else the largest central part; bicubic with antialiasing. Differs: a large JPEG is decoded at the smallest DCT
+scale that still gives every crop `headroom` times its side, and crops are not flipped here (augment.py does).
+
+Letters: C crops of an image, T tries, S side of a crop. Pixels are uint8, channels last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import ExifTags
+from torch.nn.functional import interpolate
+
+from curation.decode import decode_rgb, opened
+from embedder.training.draws import stream, uniforms
+
+GLOBALS = 2  # crops of an image; DINOv2's losses are written for two
+TRIES = 10
+ASPECTS = (3 / 4, 4 / 3)
+_PLACE = 11  # stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropConfig:
+    """Sizes of crops; defaults as DINOv2's (ssl_default_config.yaml)."""
+
+    global_side: int = 224
+    """Pixels of the two global crops: a multiple of the patch."""
+    local_side: int = 96
+    """Pixels of the local crops: 96 for patches of 16, 98 for patches of 14."""
+    locals_: int = 8
+    """Local crops of an image."""
+    global_area: tuple[float, float] = (0.32, 1.0)
+    """Share of the image that a global crop covers."""
+    local_area: tuple[float, float] = (0.05, 0.32)
+    """Share of the image that a local crop covers."""
+    headroom: float = 2.0
+    """A JPEG is decoded at an eighth, a quarter or half its size where every crop still has this many pixels a pixel."""
+
+    def __post_init__(self) -> None:
+        for name in ("global_side", "local_side"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"data.{name} must be 1 or more, not {getattr(self, name)}")
+        if self.locals_ < 0:
+            raise ValueError(f"data.locals_ must be 0 or more, not {self.locals_}")
+        for name in ("global_area", "local_area"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high <= 1:
+                raise ValueError(f"data.{name} is a range within 0 and 1, not {getattr(self, name)}")
+        if self.headroom < 1:
+            raise ValueError(f"data.headroom must be 1 or more, not {self.headroom}")
+
+    @property
+    def sides(self) -> list[int]:
+        """(C,) sides, global crops first."""
+        return [self.global_side] * GLOBALS + [self.local_side] * self.locals_
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of all crops of one image."""
+        return sum(3 * side * side for side in self.sides)
+
+
+def boxes(height: int, width: int, cfg: CropConfig, seed: int, position: int) -> NDArray[np.int64]:
+    """(C, 4) top, left, height, width of the crops of the image at a position of the order, global crops first."""
+    area = np.array([cfg.global_area] * GLOBALS + [cfg.local_area] * cfg.locals_)
+    count = len(area)
+    drawn = uniforms(stream(seed, _PLACE), np.array([position]), count * (2 * TRIES + 2))[0]
+    size_CT = drawn[: count * 2 * TRIES].reshape(2, count, TRIES)
+    target = height * width * (area[:, :1] + (area[:, 1:] - area[:, :1]) * size_CT[0])
+    low, high = np.log(ASPECTS)
+    aspect = np.exp(low + (high - low) * size_CT[1])
+    wide, tall = np.rint(np.sqrt(target * aspect)), np.rint(np.sqrt(target / aspect))
+    fits = (wide > 0) & (wide <= width) & (tall > 0) & (tall <= height)
+    first, each = fits.argmax(axis=1), np.arange(count)
+    where = drawn[count * 2 * TRIES :].reshape(2, count)
+    tall, wide = tall[each, first], wide[each, first]
+    out = np.stack([where[0] * (height - tall + 1), where[1] * (width - wide + 1), tall, wide], axis=1)
+    out[~fits.any(axis=1)] = _central(height, width)
+    return np.floor(out).astype(np.int64)
+
+
+def _central(height: int, width: int) -> tuple[int, int, int, int]:
+    """The largest central box whose aspect is allowed."""
+    tall = min(height, max(1, round(width / ASPECTS[0])))
+    wide = min(width, max(1, round(height * ASPECTS[1])))
+    return (height - tall) // 2, (width - wide) // 2, tall, wide
+
+
+def cut(data: bytes, cfg: CropConfig, seed: int, position: int) -> Iterator[NDArray[np.uint8]]:
+    """C crops, each (S, S, 3) uint8, of encoded bytes. Raises curation.decode.Reject."""
+    height, width = _upright(data)
+    box_C4 = boxes(height, width, cfg, seed, position)
+    rgb = decode_rgb(data, _longest(height, width, box_C4, cfg))
+    scale = np.array(rgb.shape[:2]) / (height, width)
+    for box, side in zip(box_C4, cfg.sides, strict=True):
+        yield resized(_inside(rgb, box, scale), side)
+
+
+def _upright(data: bytes) -> tuple[int, int]:
+    with opened(data, None) as image:
+        turned = int(image.getexif().get(ExifTags.Base.Orientation, 1) or 1) in (5, 6, 7, 8)
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _longest(height: int, width: int, box_C4: NDArray[np.int64], cfg: CropConfig) -> int:
+    """What decode_rgb, which keeps both edges at twice this or more, has to be asked for."""
+    needed = cfg.headroom * (np.array(cfg.sides)[:, None] / box_C4[:, 2:]).max()
+    return max(1, math.ceil(needed * min(height, width) / 2))
+
+
+def _inside(rgb: NDArray[np.uint8], box: NDArray[np.int64], scale: NDArray[np.float64]) -> NDArray[np.uint8]:
+    top, left, tall, wide = np.rint(box * np.tile(scale, 2)).astype(int)
+    top, left = min(top, rgb.shape[0] - 1), min(left, rgb.shape[1] - 1)
+    return rgb[top : top + max(1, tall), left : left + max(1, wide)]
+
+
+def resized(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """(H, W, 3) to (side, side, 3): bicubic with antialiasing, within a grey level of Pillow's."""
+    pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+    out = interpolate(pixels, size=(side, side), mode="bicubic", antialias=True)
+    return out[0].permute(1, 2, 0).numpy()
