@@ -5,8 +5,9 @@
 Descriptors are drawn (drawn_descriptors.py) and written as a run's parts; grid, cells and edges run on Ray as in a run.
 All pairs above the threshold are asked for (k = 0). Recall: of the pairs that brute force finds for a fresh sample of rows
 with planted copies. Faiss's time is that of its searches alone, training and adding left out, extrapolated from a sample to
-all rows; its probes double until it reaches our recall (or 0.999), or has taken five times our time. work_ratio counts multiply-adds, those of k-means,
-calibration and assignment included, over N^2 / 2 * D. The last line printed is one JSON object.
+all rows; its probes double until it reaches our recall (or 0.999), or has taken five times our time. work_ratio counts
+multiply-adds, those of k-means, calibration and assignment included, over N^2 / 2 * D. The last line printed is one JSON
+object.
 """
 
 from __future__ import annotations
