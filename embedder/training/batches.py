@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -118,19 +119,30 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         begin = self.position
-        share = Share(CropConfig(**{name: getattr(self.cfg, name) for name in CropConfig.__dataclass_fields__}),
-                      self.seed, self.batch, self.cfg.ahead)  # fmt: skip
-        pool = CropPool(share, _workers(self.cfg.workers), lambda number, at, attempt: self._ref(begin, number, at, attempt))
+        for job, wide, near in self._jobs(begin):
+            yield self._batch(begin, job, wide, near)
+
+    def pixels(self) -> Iterator[tuple[Pixels, Pixels]]:
+        """Endless crops before colours, uint8: (2, B, G, G, 3) and (L, B, l, l, 3), good until the next; the state stays."""
+        return ((wide, near) for _, wide, near in self._jobs(self.position))
+
+    def _jobs(self, begin: int) -> Iterator[tuple[Job, Pixels, Pixels]]:
+        """Finished jobs in order, from position `begin`; others are under way meanwhile."""
+        crops = CropConfig(**{name: getattr(self.cfg, name) for name in CropConfig.__dataclass_fields__})
+        share = Share(crops, self.seed, self.batch, self.cfg.ahead)
+
+        def candidates(number: int, places: Sequence[int], attempt: int) -> list[Ref]:
+            position_N = self._positions(begin, number)[list(places)]
+            return [self.manifest.ref(int(row)) for row in self.rows(position_N, attempt)]
+
+        pool = CropPool(share, _workers(self.cfg.workers), candidates)
         try:
-            started = 0
-            while True:
+            for number in count():
                 while pool.free:
-                    pool.start(started, self._positions(begin, started).tolist())
-                    started += 1
-                job, wide, near = pool.finished()
-                batch = self._batch(begin, job, wide, near)
+                    later = number + len(pool.jobs)
+                    pool.start(later, self._positions(begin, later).tolist())
+                yield pool.finished()
                 pool.release()
-                yield batch
         finally:
             pool.close()
 
@@ -145,10 +157,6 @@ class Batches:
         inside = position_N if not self.cfg.homogeneous else before * self.whole + position_N % self.whole
         found = order.at(inside, attempt)
         return found if rows is None else rows[found]
-
-    def _ref(self, begin: int, number: int, at: int, attempt: int) -> Ref:
-        position = self._positions(begin, number)[at : at + 1]
-        return self.manifest.ref(int(self.rows(position, attempt)[0]))
 
     def _batch(self, begin: int, job: Job, wide: Pixels, near: Pixels) -> Batch:
         """The tensors of a finished job; what it counted is counted from here on."""

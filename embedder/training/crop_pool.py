@@ -27,7 +27,7 @@ from embedder.training.worker import Pixels, Share, Task, views, work
 CHUNK = 4  # images of a message
 FLYING = 2  # messages with a worker: one that it works on and the next
 ATTEMPTS = 100  # candidates of one slot
-Candidate = Callable[[int, int, int], Ref]  # (batch, place in it, attempt) -> where the image is
+Candidates = Callable[[int, Sequence[int], int], list[Ref]]  # (batch, places in it, attempt) -> where the images are
 
 
 @dataclass
@@ -45,8 +45,8 @@ class Job:
 class CropPool:
     """Workers and their batches. workers 0: everything is done in `finished`, by the caller."""
 
-    def __init__(self, share: Share, workers: int, candidate: Candidate) -> None:
-        self.share, self.candidate = share, candidate
+    def __init__(self, share: Share, workers: int, candidates: Candidates) -> None:
+        self.share, self.candidates = share, candidates
         file = _memory(share.bytes)
         self.memory = mmap.mmap(file, share.bytes)
         self.free, self.jobs = list(range(share.buffers)), deque[Job]()
@@ -64,16 +64,14 @@ class CropPool:
         job = Job(number, self.free.pop(), positions, [0] * len(positions), len(positions))
         self.jobs.append(job)
         self.numbers[job.buffer] = job
-        places = range(len(positions))
-        for first in range(0, len(positions), CHUNK):
-            self._ask(job, places[first : first + CHUNK])
+        self._ask(job, range(len(positions)), 0)
 
-    def _ask(self, job: Job, places: Sequence[int]) -> None:
-        tasks = [
-            Task(job.buffer, at, job.positions[at], job.attempts[at], self.candidate(job.number, at, job.attempts[at]))
-            for at in places
-        ]
-        self.tasks.put((job.number, next(self.turn), tasks))
+    def _ask(self, job: Job, places: Sequence[int], attempt: int) -> None:
+        """Put images on the list: the candidates of these places whose turn it is."""
+        refs = self.candidates(job.number, places, attempt)
+        tasks = [Task(job.buffer, at, job.positions[at], ref) for at, ref in zip(places, refs, strict=True)]
+        for first in range(0, len(tasks), CHUNK):
+            self.tasks.put((job.number, next(self.turn), tasks[first : first + CHUNK]))
 
     def finished(self) -> tuple[Job, Pixels, Pixels]:
         """The oldest batch, once it is whole, and its pixels, which stay until `release`. Raises RuntimeError, ValueError."""
@@ -100,7 +98,7 @@ class CropPool:
             if job.attempts[at] >= ATTEMPTS:
                 told = ", ".join(f"{name} {times}" for name, times in job.skipped.most_common())
                 raise ValueError(f"{ATTEMPTS} images in a row are no use, the last one {tasks[-1].ref.uri}: {told}")
-            self._ask(job, [at])
+            self._ask(job, [at], job.attempts[at])
         with self.changed:
             job.left -= len(tasks) - len(bad)
             self.changed.notify_all()
@@ -139,7 +137,9 @@ class CropPool:
             self.changed.notify_all()
 
     def close(self) -> None:
-        """End all workers and wait for them."""
+        """End all workers and wait for them; a dying interpreter leaves that to the sockets."""
+        if sys.is_finalizing():
+            return
         self.closed = True
         for _ in self.workers:
             self.tasks.put((-1, next(self.turn), None))

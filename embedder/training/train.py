@@ -38,13 +38,15 @@ class State:
     since: int = 0
 
 
-def train(cfg: TrainConfig, data: str, folder: Path, device: str = "cpu", say: Callable[[str], None] = print) -> State:
+def train(
+    cfg: TrainConfig, data: str, folder: Path, device: str = "cpu", *, run: str = "", say: Callable[[str], None] = print
+) -> State:
     """Train to the last step of the schedule; a folder with checkpoints is gone on with. Every process calls this.
 
-    data: a run folder, Parquet files of a manifest, or SQL over it. Raises ValueError for what cannot be trained, and
+    data, run: as for read_manifest. Raises ValueError for what cannot be trained, and
     FloatingPointError when a loss is no longer a number.
     """
-    state = resumed(begun(cfg, data, folder, device))
+    state = resumed(begun(cfg, data, folder, device, run))
     log = Log(folder, state.step) if world()[0] == 0 else None
     images = iter(state.batches)
     while state.step < cfg.schedule.steps:
@@ -63,7 +65,7 @@ def train(cfg: TrainConfig, data: str, folder: Path, device: str = "cpu", say: C
     return state
 
 
-def begun(cfg: TrainConfig, data: str, folder: Path, device: str) -> State:
+def begun(cfg: TrainConfig, data: str, folder: Path, device: str, run: str = "") -> State:
     """The state before the first step: the same weights in every process."""
     rank, count = world()
     torch.manual_seed(cfg.loop.seed)
@@ -73,7 +75,8 @@ def begun(cfg: TrainConfig, data: str, folder: Path, device: str) -> State:
         _start(pair, cfg.loop.start)
     pair = shard(pair.to(place), place, _half(cfg, place))
     optimizer = optimiser(pair.student, cfg.model.blocks, cfg.optim)
-    batches = Batches(data, cfg.data, batch=cfg.share(count), seed=cfg.loop.seed, rank=rank, world=count)
+    how = {"batch": cfg.share(count), "seed": cfg.loop.seed, "rank": rank, "world": count, "run": run, "device": place}
+    batches = Batches(data, cfg.data, **how)
     return State(cfg, pair, optimizer, batches, place, folder)
 
 
@@ -113,8 +116,8 @@ def gradients(state: State, images: Iterator[Batch]) -> tuple[dict[str, Tensor],
 def forward(state: State, batch: Batch, part: int = 0) -> Losses:
     """Losses of one part of a step."""
     cfg, (rank, count) = state.cfg, world()
-    globals_, locals_ = batch.globals_.to(state.device), batch.locals_.to(state.device)
-    views = Views(globals_, locals_, _hidden(cfg, batch, state.step, part, rank, count))
+    hidden = _hidden(cfg, batch, state.step, part, rank, count)
+    views = Views(batch.globals_, batch.locals_, None if hidden is None else hidden.to(state.device))
     half = _half(cfg, state.device) and count == 1  # shards have a precision of their own
     with torch.autocast(state.device.type, torch.bfloat16, enabled=half):
         return state.pair.losses(views, cfg.plan.teacher_temperature(state.step))

@@ -56,7 +56,6 @@ class Task:
     buffer: int
     image: int
     position: int
-    attempt: int
     ref: Ref
 
 
