@@ -104,9 +104,9 @@ def joined(edits: list[Edits]) -> Edits:
     return Edits(**{name: np.concatenate([getattr(one, name) for one in edits]) for name in names})
 
 
-def coloured(pixels_BHW3: Tensor, edits: Edits) -> Tensor:
+def coloured(pixels_B3HW: Tensor, edits: Edits) -> Tensor:
     """(B, 3, H, W) float32, normalised, of uint8 crops on any device."""
-    x = pixels_BHW3.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255
+    x = pixels_B3HW.float() / 255
     x = on(x, edits.flip, lambda some, _: some.flip(-1))
     x = jittered(x, edits)
     x = on(x, edits.grey, lambda some, _: grey(some).expand(-1, 3, -1, -1))

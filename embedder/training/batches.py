@@ -123,7 +123,7 @@ class Batches:
             yield self._batch(begin, job, wide, near)
 
     def pixels(self) -> Iterator[tuple[Pixels, Pixels]]:
-        """Endless crops before colours, uint8: (2, B, G, G, 3) and (L, B, l, l, 3), good until the next; the state stays."""
+        """Endless crops before colours, uint8: (2, B, 3, G, G) and (L, B, 3, l, l), good until the next; the state stays."""
         return ((wide, near) for _, wide, near in self._jobs(self.position))
 
     def _jobs(self, begin: int) -> Iterator[tuple[Job, Pixels, Pixels]]:
@@ -171,13 +171,13 @@ class Batches:
         locals_ = self._coloured(near, position_B, GLOBALS)
         return Batch(globals_, locals_, [self.manifest.key(int(row)) for row in row_B], dict(self.skipped))
 
-    def _coloured(self, pixels_CBSS3: Pixels, position_B: NDArray[np.int64], first: int) -> torch.Tensor:
+    def _coloured(self, pixels_CB3SS: Pixels, position_B: NDArray[np.int64], first: int) -> torch.Tensor:
         """(C x B, 3, S, S): crops number `first` and on."""
-        side = pixels_CBSS3.shape[2]
-        if not len(pixels_CBSS3):
+        side = pixels_CB3SS.shape[-1]
+        if not len(pixels_CB3SS):
             return torch.empty(0, 3, side, side, device=self.device)
-        edits = joined([drawn(self.cfg, self.seed, position_B, first + crop) for crop in range(len(pixels_CBSS3))])
-        flat = torch.from_numpy(pixels_CBSS3.reshape(-1, side, side, 3))
+        edits = joined([drawn(self.cfg, self.seed, position_B, first + crop) for crop in range(len(pixels_CB3SS))])
+        flat = torch.from_numpy(pixels_CB3SS.reshape(-1, 3, side, side))
         return coloured(flat.to(self.device), edits)
 
 

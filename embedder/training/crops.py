@@ -4,7 +4,7 @@ As torchvision's RandomResizedCrop on Pillow images (dinov2/data/augmentations.p
 tries, else the largest central part; bicubic with antialiasing. Differs: a large JPEG is decoded at the smallest DCT
 scale that still gives every crop `headroom` times its side, and crops are not flipped here (augment.py does).
 
-Letters: C crops of an image, T tries, S side of a crop. Pixels are uint8, channels last.
+Letters: C crops of an image, T tries, S side of a crop. Pixels are uint8.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _central(height: int, width: int) -> tuple[int, int, int, int]:
 
 
 def cut(data: bytes, cfg: CropConfig, seed: int, position: int) -> Iterator[NDArray[np.uint8]]:
-    """C crops, each (S, S, 3) uint8, of encoded bytes. Raises curation.decode.Reject."""
+    """C crops, each (3, S, S) uint8, of encoded bytes. Raises curation.decode.Reject."""
     height, width = _upright(data)
     box_C4 = boxes(height, width, cfg, seed, position)
     rgb = decode_rgb(data, _longest(height, width, box_C4, cfg))
@@ -124,7 +124,7 @@ def _inside(rgb: NDArray[np.uint8], box: NDArray[np.int64], scale: NDArray[np.fl
 
 
 def resized(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """(H, W, 3) to (side, side, 3): bicubic with antialiasing, within a grey level of Pillow's."""
+    """(H, W, 3) to (3, side, side): bicubic with antialiasing, Pillow's but for a grey level here and there."""
     pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None]
     out = interpolate(pixels, size=(side, side), mode="bicubic", antialias=True)
-    return out[0].permute(1, 2, 0).numpy()
+    return out[0].numpy()  # as torch leaves it: to put channels last takes as long again as a third of the resizing

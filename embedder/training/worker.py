@@ -60,10 +60,10 @@ class Task:
 
 
 def views(memory: Any, share: Share, buffer: int) -> tuple[Pixels, Pixels]:
-    """(2, B, G, G, 3) and (C - 2, B, l, l, 3) of a buffer of the shared memory."""
+    """(2, B, 3, G, G) and (C - 2, B, 3, l, l) of a buffer of the shared memory."""
     cfg, images = share.cfg, share.images
-    wide = (GLOBALS, images, cfg.global_side, cfg.global_side, 3)
-    near = (cfg.locals_, images, cfg.local_side, cfg.local_side, 3)
+    wide = (GLOBALS, images, 3, cfg.global_side, cfg.global_side)
+    near = (cfg.locals_, images, 3, cfg.local_side, cfg.local_side)
     start = buffer * share.buffer_bytes
     middle = start + int(np.prod(wide))
     flat = np.frombuffer(memory, np.uint8)
