@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from embedder.training.augment import ColourConfig, coloured, drawn, joined
-from embedder.training.crop_pool import CropPool, Job
+from embedder.training.crop_pool import CropPool, Job, Workers
 from embedder.training.crops import GLOBALS, CropConfig
 from embedder.training.manifest import Ref
 from embedder.training.manifest_rows import read_manifest
@@ -92,6 +92,7 @@ class Batches:
         if batch < 1 or not 0 <= rank < world:
             raise ValueError(f"batches of {batch} images for process {rank} of {world}")
         self.cfg, self.batch, self.seed, self.rank, self.world = cfg, batch, seed, rank, world
+        self._ready: Workers | None = self._workers()  # they load their libraries while the manifest is read
         self.manifest = read_manifest(data, run, cfg.groups)
         self.digest, self.device = self.manifest.digest, torch.device(device)
         self.mix: Mix = mix(cfg.homogeneous, seed)
@@ -128,14 +129,13 @@ class Batches:
 
     def _jobs(self, begin: int) -> Iterator[tuple[Job, Pixels, Pixels]]:
         """Finished jobs in order, from position `begin`; others are under way meanwhile."""
-        crops = CropConfig(**{name: getattr(self.cfg, name) for name in CropConfig.__dataclass_fields__})
-        share = Share(crops, self.seed, self.batch, self.cfg.ahead)
 
         def candidates(number: int, places: Sequence[int], attempt: int) -> list[Ref]:
             position_N = self._positions(begin, number)[list(places)]
             return [self.manifest.ref(int(row)) for row in self.rows(position_N, attempt)]
 
-        pool = CropPool(share, _workers(self.cfg.workers), candidates)
+        workers, self._ready = self._ready or self._workers(), None
+        pool = CropPool(workers, candidates)
         try:
             for number in count():
                 while pool.free:
@@ -145,6 +145,10 @@ class Batches:
                 pool.release()
         finally:
             pool.close()
+
+    def _workers(self) -> Workers:
+        crops = CropConfig(**{name: getattr(self.cfg, name) for name in CropConfig.__dataclass_fields__})
+        return Workers(Share(crops, self.seed, self.batch, self.cfg.ahead), _cores(self.cfg.workers))
 
     def _positions(self, begin: int, number: int) -> NDArray[np.int64]:
         """(B,) of this process's images in the order of the training."""
@@ -181,7 +185,7 @@ class Batches:
         return coloured(flat.to(self.device), edits)
 
 
-def _workers(asked: int) -> int:
+def _cores(asked: int) -> int:
     if asked >= 0:
         return asked
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

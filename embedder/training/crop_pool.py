@@ -42,19 +42,25 @@ class Job:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
-class CropPool:
-    """Workers and their batches. workers 0: everything is done in `finished`, by the caller."""
+class Workers:
+    """Processes that are getting ready, and the memory that they write to. They end when nobody holds this any more."""
 
-    def __init__(self, share: Share, workers: int, candidates: Candidates) -> None:
-        self.share, self.candidates = share, candidates
-        file = _memory(share.bytes)
+    def __init__(self, share: Share, count: int) -> None:
+        self.share, file = share, _memory(share.bytes)
         self.memory = mmap.mmap(file, share.bytes)
-        self.free, self.jobs = list(range(share.buffers)), deque[Job]()
+        self.each = [_start(file) for _ in range(count)]
+        os.close(file)
+
+
+class CropPool:
+    """The batches of workers; without any, everything is done in `finished`, by the caller."""
+
+    def __init__(self, workers: Workers, candidates: Candidates) -> None:
+        self.share, self.memory, self.workers, self.candidates = workers.share, workers.memory, workers.each, candidates
+        self.free, self.jobs = list(range(self.share.buffers)), deque[Job]()
         self.tasks: queue.PriorityQueue[tuple[int, int, list[Task] | None]] = queue.PriorityQueue()
         self.turn, self.changed, self.error = count(), threading.Condition(), ""
         self.numbers, self.closed = dict[int, Job](), False
-        self.workers = [_start(share, file) for _ in range(workers)]
-        os.close(file)
         self.threads = [threading.Thread(target=self._drive, args=one, daemon=True) for one in self.workers]
         for thread in self.threads:
             thread.start()
@@ -162,7 +168,7 @@ def _memory(size: int) -> int:
     return file
 
 
-def _start(share: Share, memory: int) -> tuple[subprocess.Popen[bytes], Connection]:
+def _start(memory: int) -> tuple[subprocess.Popen[bytes], Connection]:
     ours, theirs = socket.socketpair()
     with theirs:
         command = [sys.executable, "-m", "embedder.training.worker", str(theirs.fileno()), str(memory)]

@@ -8,9 +8,12 @@ Letters: R rows, F files.
 
 from __future__ import annotations
 
+import binascii
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +26,6 @@ ROWS = 1 << 16  # rows read at once
 KEY_BYTES = 16
 NEEDED = ("image_id", "uri", "member", "offset", "length", "weight")
 _APART = r"(?i)\.(parquet|warc|warc\.gz)$"  # containers in which `member` says how to find the bytes
-_HEX = np.full(256, 255, np.uint8)
-for _digit, _letter in enumerate(b"0123456789abcdef"):
-    _HEX[_letter] = _digit
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,14 @@ class _Sink:
 
     def _files(self, batch: pa.RecordBatch) -> NDArray[np.int32]:
         """Numbers of the files; a name that was met long ago may get a second one."""
-        uris = _text(batch.column("uri"))
-        if uris.null_count:
-            raise ValueError(f"manifest: image {batch.column('image_id')[uris.is_null().index(True).as_py()]} has no uri")
-        member = _text(batch.column("member")) if "member" in batch.schema.names else pa.nulls(len(uris), pa.string())
-        member = pc.if_else(pc.match_substring_regex(uris, _APART), member.fill_null(""), "")
-        found = pc.binary_join_element_wise(uris, member, "\0").dictionary_encode()
+        found = _coded(batch.column("uri"))
+        if found.null_count:
+            raise ValueError(f"manifest: image {batch.column('image_id')[found.is_null().index(True).as_py()]} has no uri")
+        apart = pc.match_substring_regex(found.dictionary, _APART)
+        if "member" in batch.schema.names and pc.any(apart).as_py():
+            uris, member = found.dictionary_decode(), _text(batch.column("member")).fill_null("")
+            member = pc.if_else(apart.take(found.indices), member, "")
+            found = pc.binary_join_element_wise(uris, member, "\0").dictionary_encode()
         if len(self.file_codes) > ROWS:
             self.file_codes.clear()
         codes = np.empty(len(found.dictionary), np.int32)
@@ -149,7 +151,7 @@ class _Sink:
         return self.ends.count - 1
 
     def _codes(self, column: pa.Array, name: str) -> NDArray[np.int32]:
-        found, known = _text(column).dictionary_encode(), self.group_codes[name]
+        found, known = _coded(column), self.group_codes[name]
         values = [known.setdefault(value, len(known)) for value in found.dictionary.to_pylist()]
         codes = np.array([*values, -1], np.int32)
         return codes[found.indices.fill_null(len(values)).to_numpy()]
@@ -169,20 +171,22 @@ def _text(column: pa.Array) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
+def _coded(column: pa.Array) -> pa.DictionaryArray:
+    """Text as codes into a dictionary, which it may be already."""
+    return column if pa.types.is_dictionary(column.type) else _text(column).dictionary_encode()
+
+
 def _keys(column: pa.Array) -> NDArray[np.void]:
     """(R,) 16-byte keys of 32 hex characters."""
     ids = _text(column)
-    lengths = pc.binary_length(ids)
-    if ids.null_count or not pc.all(pc.equal(lengths, 2 * KEY_BYTES)).as_py():
-        bad = next(one for one in ids.to_pylist() if one is None or len(one.encode()) != 2 * KEY_BYTES)
-        raise ValueError(f"manifest: image_id has 32 hex characters, not {bad!r}")
-    offsets = np.frombuffer(ids.buffers()[1], np.int32)[ids.offset : ids.offset + len(ids) + 1]
-    digits = _HEX[np.frombuffer(ids.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]]
-    if (digits == 255).any():
-        bad = ids[int((digits == 255).argmax()) // (2 * KEY_BYTES)]
-        raise ValueError(f"manifest: image_id has 32 hex characters, not {bad.as_py()!r}")
-    pairs = digits.reshape(-1, 2)
-    return (pairs[:, 0] << 4 | pairs[:, 1]).view(f"V{KEY_BYTES}")
+    if not ids.null_count and pc.all(pc.equal(pc.binary_length(ids), 2 * KEY_BYTES)).as_py():
+        start, text = ids.offset, ids.buffers()[2]
+        first = int(np.frombuffer(ids.buffers()[1], np.int32)[start]) if len(ids) else 0
+        with suppress(binascii.Error):
+            keys = binascii.unhexlify(memoryview(text)[first : first + 2 * KEY_BYTES * len(ids)]) if len(ids) else b""
+            return np.frombuffer(keys, f"V{KEY_BYTES}")
+    bad = next(one for one in ids.to_pylist() if one is None or not re.fullmatch("[0-9a-fA-F]{32}", one))
+    raise ValueError(f"manifest: image_id has 32 hex characters, not {bad!r}")
 
 
 def _weights(batch: pa.RecordBatch) -> NDArray[np.float32]:

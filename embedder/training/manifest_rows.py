@@ -59,7 +59,8 @@ def _stored(data: str, groups: Sequence[str]) -> Iterator[pa.RecordBatch]:
     fs, files = _files(data)
     if not files:
         raise ValueError(f"there is no manifest at {data}: neither Parquet files nor a run folder with a manifest")
-    rows = pads.dataset(files, format="parquet", filesystem=fs)
+    coded = pads.ParquetReadOptions(dictionary_columns=["uri"])
+    rows = pads.dataset(files, format=pads.ParquetFileFormat(read_options=coded), filesystem=fs)
     columns = _columns(rows.schema.names, groups, data)
     yield from rows.to_batches(columns=columns, batch_size=ROWS, batch_readahead=4, fragment_readahead=4)
 

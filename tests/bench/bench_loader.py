@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -163,14 +164,15 @@ def first_batch(run: str) -> None:
     given = iter(batches)
     next(given)
     took = time.perf_counter() - began
+    workers = sum(one.memory_info().rss for one in psutil.Process().children()) / 2**20
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     given.close()
-    own, workers = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     found = {
         "rows": len(batches.manifest),
         "read_s": read,
         "first_batch_s": took,
         "peak_mib": own,
-        "worker_mib": workers,
+        "workers_mib": workers,
     }
     print(json.dumps({name: round(value, 2) for name, value in found.items()}))
 
