@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import json
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -108,7 +109,8 @@ class _Sink:
         self.weights, self.groups = Column(np.float32), {name: Column(np.int32) for name in groups}
         self.group_codes: dict[str, dict[str, int]] = {name: {} for name in groups}
         self.file_codes: dict[str, int] = {}
-        self.hash, self.equal = hashlib.sha256(), True
+        self.hashes = {name: hashlib.sha256() for name in ("image_id", "weight", *groups)}
+        self.equal = True
 
     def add(self, batch: pa.RecordBatch) -> None:
         keys = _keys(batch.column("image_id"))
@@ -119,12 +121,12 @@ class _Sink:
         self.lengths.add(_numbers(batch, "length", -1))
         self.weights.add(weights)
         self.equal &= bool((weights == 1).all())
-        for part in (keys, weights):
-            self.hash.update(np.ascontiguousarray(part).data)
+        self.hashes["image_id"].update(keys.data)
+        self.hashes["weight"].update(np.ascontiguousarray(weights).data)
         for name, column in self.groups.items():
             codes = self._codes(batch.column(name), name)
             column.add(codes)
-            self.hash.update(codes.data)
+            self.hashes[name].update(codes.data)
 
     def _files(self, batch: pa.RecordBatch) -> NDArray[np.int32]:
         """Numbers of the files; a name that was met long ago may get a second one."""
@@ -162,8 +164,10 @@ class _Sink:
         groups = {name: (column.mapped(), list(self.group_codes[name])) for name, column in self.groups.items()}
         weights = None if self.equal else self.weights.mapped()
         columns = (self.keys, self.files, self.offsets, self.lengths)
+        facts = {name: one.hexdigest() for name, one in self.hashes.items()} | {"names": self.group_codes}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return Manifest(*(column.mapped() for column in columns), weights, groups, self.ends.mapped(),
-                        self.names.mapped(), root, self.hash.hexdigest())  # fmt: skip
+                        self.names.mapped(), root, digest)  # fmt: skip
 
 
 def _text(column: pa.Array) -> pa.Array:

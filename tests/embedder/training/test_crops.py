@@ -83,7 +83,7 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same():
     whole = list(cut(data, CropConfig(global_side=32, local_side=16, headroom=1000.0), 0, 1))
     scaled = list(cut(data, CropConfig(global_side=32, local_side=16), 0, 1))
     worst = [np.abs(a.astype(int) - b).mean() for a, b in zip(whole, scaled, strict=True)]
-    assert 0 < max(worst) < 2  # other pixels, the same crop
+    assert 0 < max(worst) < 4  # other pixels, the same crop
 
 
 def test_a_turned_image_is_upright():
