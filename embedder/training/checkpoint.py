@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,8 @@ def save(
         waiting.mkdir(parents=True)
     _meet()
     model, optim = get_state_dict(pair, optimizer)
-    dcp.save({"pair": model, "optim": optim}, checkpoint_id=waiting, no_dist=count == 1)
+    with _alone():
+        dcp.save({"pair": model, "optim": optim}, checkpoint_id=waiting, no_dist=count == 1)
     _meet()
     if rank == 0:
         (waiting / LOOP).write_text(json.dumps({"step": step, **loop}, indent=1))
@@ -51,7 +55,8 @@ def load(path: Path, pair: StudentTeacher, optimizer: torch.optim.Optimizer) -> 
     model, optim = get_state_dict(pair, optimizer)
     state = {"pair": model, "optim": optim}
     try:
-        dcp.load(state, checkpoint_id=path, no_dist=world()[1] == 1)
+        with _alone():
+            dcp.load(state, checkpoint_id=path, no_dist=world()[1] == 1)
     except (RuntimeError, ValueError, KeyError, dcp.api.CheckpointException) as error:
         raise ValueError(f"{path} is no checkpoint of this model: {str(error).splitlines()[0]}") from error
     set_state_dict(pair, optimizer, model_state_dict=state["pair"], optim_state_dict=state["optim"])
@@ -66,3 +71,11 @@ def found(folder: Path) -> list[Path]:
 def _meet() -> None:
     if world()[1] > 1:
         distributed.barrier()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Without torch's warning that one process is one process."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield

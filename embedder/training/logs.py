@@ -10,12 +10,12 @@ COLUMNS = ("step", "loss", "dino", "ibot", "koleo", "lr", "images_per_s", "mfu",
 
 
 class Log:
-    """log.csv in a folder, rows from a step on replaced when a training is resumed there."""
+    """log.csv in a folder, rows after the step that a training is resumed at are replaced."""
 
     def __init__(self, folder: Path, first: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "log.csv"
-        old = [row for row in _read(path) if int(row["step"]) < first]
+        old = [row for row in _read(path) if int(row["step"]) <= first]
         self.file: TextIO = path.open("w", newline="")
         self.rows = csv.DictWriter(self.file, COLUMNS)
         self.rows.writeheader()
