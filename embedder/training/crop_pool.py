@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from embedder.training.manifest import Ref
 from embedder.training.worker import Pixels, Share, Task, views, work
 
-CHUNK = 4  # images of a message
+CHUNK = 8  # images of a message, at most
 FLYING = 2  # messages with a worker: one that it works on and the next
 ATTEMPTS = 100  # candidates of one slot
 Candidates = Callable[[int, Sequence[int], int], list[Ref]]  # (batch, places in it, attempt) -> where the images are
@@ -76,8 +76,9 @@ class CropPool:
         """Put images on the list: the candidates of these places whose turn it is."""
         refs = self.candidates(job.number, places, attempt)
         tasks = [Task(job.buffer, at, job.positions[at], ref) for at, ref in zip(places, refs, strict=True)]
-        for first in range(0, len(tasks), CHUNK):
-            self.tasks.put((job.number, next(self.turn), tasks[first : first + CHUNK]))
+        step = min(CHUNK, max(1, len(tasks) // (2 * len(self.workers) or 1)))  # all workers have a part of a small batch
+        for first in range(0, len(tasks), step):
+            self.tasks.put((job.number, next(self.turn), tasks[first : first + step]))
 
     def finished(self) -> tuple[Job, Pixels, Pixels]:
         """The oldest batch, once it is whole, and its pixels, which stay until `release`. Raises RuntimeError, ValueError."""

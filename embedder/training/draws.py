@@ -26,10 +26,17 @@ def mixed(value: UInts) -> UInts:
 
 def stream(*names: int) -> int:
     """The 64-bit key of a stream; the order of its names matters."""
-    key = np.zeros(1, np.uint64)
+    key = 0
     for name in names:
-        key = mixed((key ^ np.uint64(name & _WORD)) + _STEP)
-    return int(key[0])
+        key = _mixed((key ^ name & _WORD) + int(_STEP) & _WORD)
+    return key
+
+
+def _mixed(value: int) -> int:
+    """`mixed` of one number; NumPy takes ten times as long over it."""
+    value = (value ^ value >> 30) * int(_FIRST) & _WORD
+    value = (value ^ value >> 27) * int(_SECOND) & _WORD
+    return value ^ value >> 31
 
 
 def bits(key: int, position_N: NDArray[np.integer]) -> UInts:

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +29,7 @@ NEEDED = ("image_id", "uri", "member", "offset", "length", "weight")
 _APART = r"(?i)\.(parquet|warc|warc\.gz)$"  # containers in which `member` says how to find the bytes
 
 
-@dataclass(frozen=True)
-class Ref:
+class Ref(NamedTuple):
     """Where an image's encoded bytes are (records.BYTES_REF)."""
 
     uri: str
@@ -52,7 +51,9 @@ class Column:
 
     def mapped(self) -> NDArray[Any]:
         self.file.flush()
-        return np.memmap(self.file, self.kind, "r", shape=(self.count,)) if self.count else np.empty(0, self.kind)
+        if not self.count:
+            return np.empty(0, self.kind)
+        return np.memmap(self.file, self.kind, "r", shape=(self.count,)).view(np.ndarray)  # a memmap is slow to take from
 
 
 @dataclass(frozen=True)
