@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from embedder.training import losses
@@ -135,6 +136,8 @@ class StudentTeacher(nn.Module):
     @torch.no_grad()
     def update_average(self, momentum: float) -> None:
         """The average follows the student."""
+        for module in (module for module in self.average.modules() if isinstance(module, FSDPModule)):
+            module.reshard()  # whole since its last forward
         kept, new = _local(self.average.parameters()), _local(self.student.parameters())
         torch._foreach_lerp_(kept, new, 1 - momentum)
         for mine, other in zip(self.average.buffers(), self.student.buffers(), strict=True):
