@@ -6,9 +6,9 @@ import pytest
 
 from curation import copy_records, records
 from curation.stages import neighbors
-from curation.stages.neighbors import NeighborsConfig, retrieve
+from curation.stages.neighbors import NeighborsConfig, plan, retrieve
 from curation.store import Store
-from tests.curation.making import POOL, name, put, put_vectors, run, turned
+from tests.curation.making import POOL, name, put, put_vectors, turned
 
 
 def retrieved(store: Store, images: dict[int, tuple[float, dict]], cfg: NeighborsConfig, per_part: int = 2) -> dict:
@@ -18,8 +18,9 @@ def retrieved(store: Store, images: dict[int, tuple[float, dict]], cfg: Neighbor
         rows = [{"image_id": name(n), "sets": POOL, "usable": True, "group_size": 1} | images[n][1] for n in some]
         put(store, "survivors", rows, copy_records.SURVIVORS, part)
         put_vectors(store, "embeddings", {n: turned(images[n][0]) for n in some}, part)
-    parts = run(retrieve, store, ["embeddings", "survivors"], cfg)
-    assert [n for n, _ in parts] == list(range(len(parts)))
+    inputs = {noun: store.parts(noun) for noun in ("embeddings", "survivors")}
+    parts = [(part, retrieve(part, inputs, cfg)) for part in plan(inputs, cfg)]
+    assert parts
     found: dict[tuple[str, int], list[int]] = {}
     for _, table in parts:
         assert table.schema == records.NEIGHBORS
@@ -74,3 +75,9 @@ def test_nobody_asks(store, k):
 
 def test_an_empty_pool_finds_nothing(store):
     assert retrieved(store, {20: (0.0, SEED)}, NeighborsConfig(k=(("a", 3),))) == {}
+
+
+@pytest.mark.parametrize(("field", "value"), [("depth", 0), ("memory_gib", 0.0), ("recall", 0.0), ("recall", 1.1)])
+def test_a_limit_that_cannot_be_meant(field, value):
+    with pytest.raises(ValueError, match=field):
+        NeighborsConfig(**{field: value})

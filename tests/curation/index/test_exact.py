@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curation.index import search
+from curation.index.exact import search
 from tests.curation.making import unit_rows
 
 
