@@ -148,6 +148,42 @@ def check(run_dir: RunDir, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def plan(
+    pool: Annotated[list[str] | None, typer.Option(help="Directory, tar, Parquet file or glob; again for more.")] = None,
+    seeds: Annotated[list[str] | None, typer.Option(help="Seed set by name or path; again for more.")] = None,
+    protect: Annotated[list[str] | None, typer.Option(help="Evaluation set that must not leak, by name or path.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="TOML recipe; the other options add to it.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Images to plan for; default: all of the pool.")] = None,
+    sample: Annotated[int, typer.Option(min=200, help="Images to try, in runs of a quarter, a half and all of them.")] = 2000,
+    cluster: Annotated[str | None, typer.Option(help="Plan the paper's recipe for a cluster, such as 8xH200.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes of the run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the plan in this JSON file.")] = None,
+    beside: Annotated[str | None, typer.Option(metavar="RUN", help="Show the plan in --out beside this finished run.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hours, disk and what binds, before a run: from a sample of the pool here, or by arithmetic for a cluster.
+
+    [dim]curate plan --pool crawl/ --seeds imagenet --out plan.json[/dim]
+    """
+    from pipelines import plan as plans
+    from pipelines.compose import compose
+
+    if beside is not None:
+        rows = plans.beside(out or Path("plan.json"), beside)
+        print(json.dumps(rows)) if as_json else console.print(plans.render_beside(rows))
+        return
+    if cluster is not None:
+        made, render = plans.plan_there(cluster, images), plans.render_there
+    else:
+        chosen = compose(recipe, tuple(pool or ()), tuple(seeds or ()), tuple(protect or ()), tuple(set_ or ()))
+        made, render = plans.plan_here(chosen, sample, images, workers), plans.render_here
+    if out is not None:
+        plans.write(made, out)
+    print(json.dumps(made)) if as_json else console.print(render(made))
+
+
+@app.command()
 def calibrate(
     pool: Annotated[list[str], typer.Option(help="Directory, tar, Parquet file or glob of your images; again for more.")],
     network: Annotated[str, typer.Option(help="Copy network: a shipped name, or a weights file.")] = "copy-small",
