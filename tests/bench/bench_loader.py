@@ -2,10 +2,11 @@
 
     python -m tests.bench.bench_loader --images 'DIR/*.tar' [--images ...] --json
 
-Each --images is a set of tars of photographs. Bare is a loop of decode + crop over bytes in memory, a process per core;
-the loader is what its workers deliver (uint8 crops), read from the tars, on the same cores; both in turn, the median of
---rounds. Colours are the device's work: their rate on this CPU is told apart. Then a manifest of --rows rows in files of
---file-rows, in a fresh process: seconds and MiB until the first batch. The last line printed is one JSON object.
+Each --images is a set of tars of photographs; crops are those of CROPS. Bare is a loop of decode + crop over bytes in
+memory, a process per core; the loader is what its workers deliver (uint8 crops), read from the tars, on the same cores;
+both in turn, the median of --rounds. Colours are the device's work: their rate on this CPU is told apart. Then a manifest
+of --rows rows in files of --file-rows, in a fresh process: seconds and MiB until the first batch, of 224/96 crops. The
+last line printed is one JSON object.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ from embedder.training.manifest import Ref
 from embedder.training.worker import fetched
 
 BATCH = 32
-SIDES = {"local_side": 96}
+CROPS = {"224/96": {}, "debug": {"global_side": 48, "local_side": 24, "locals_": 4}}
+Sides = dict[str, int]
 
 
 def listed(pattern: str) -> list[tuple[str, int, int]]:
@@ -67,26 +69,26 @@ def write_manifest(folder: Path, images: list[tuple[str, int, int]], rows: int, 
         pq.write_table(pa.table(table), folder / "manifest" / f"part-{part:05d}.parquet")
 
 
-def bare(datas: list[bytes], seconds: float, begin: Barrier, out: Any) -> None:
-    """One process: decode and crop for some seconds; (images, seconds) into `out`."""
+def bare(datas: list[bytes], sides: Sides, seconds: float, begin: Barrier, out: Any) -> None:
+    """One process: decode and crop for some seconds; images per second into `out`."""
     torch.set_num_threads(1)
-    for crop in cut(datas[0], DataConfig(**SIDES), 0, 0):
-        crop.sum()
+    cfg = DataConfig(**sides)
+    list(cut(datas[0], cfg, 0, 0))
     begin.wait()
     done, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
-        for _ in cut(datas[done % len(datas)], DataConfig(**SIDES), 0, done):
+        for _ in cut(datas[done % len(datas)], cfg, 0, done):
             pass
         done += 1
     out.put(done / (time.perf_counter() - began))
 
 
-def bare_rate(images: list[tuple[str, int, int]], workers: int, seconds: float) -> float:
+def bare_rate(images: list[tuple[str, int, int]], sides: Sides, workers: int, seconds: float) -> float:
     """Images per second of a process per core."""
     datas = [data for data in fetched([Ref(uri, None, at, size) for uri, at, size in images]) if data]
     spawn = multiprocessing.get_context("spawn")
     begin, out = spawn.Barrier(workers), spawn.Queue()
-    each = [spawn.Process(target=bare, args=(datas[at::workers], seconds, begin, out)) for at in range(workers)]
+    each = [spawn.Process(target=bare, args=(datas[at::workers], sides, seconds, begin, out)) for at in range(workers)]
     for one in each:
         one.start()
     rate = sum(out.get() for _ in each)
@@ -95,9 +97,9 @@ def bare_rate(images: list[tuple[str, int, int]], workers: int, seconds: float) 
     return rate
 
 
-def loader_rate(run: Path, workers: int, seconds: float, colours: bool = False) -> float:
+def loader_rate(run: Path, sides: Sides, workers: int, seconds: float, colours: bool = False) -> float:
     """Images per second, after the batches that were made before anyone asked."""
-    batches = Batches(str(run), DataConfig(**SIDES, workers=workers), batch=BATCH, seed=0)
+    batches = Batches(str(run), DataConfig(**sides, workers=workers), batch=BATCH, seed=0)
     given = iter(batches) if colours else batches.pixels()
     for _ in range(batches.cfg.ahead + 1):
         next(given)
@@ -110,23 +112,31 @@ def loader_rate(run: Path, workers: int, seconds: float, colours: bool = False) 
     return rate
 
 
-def throughput(pattern: str, workers: int, seconds: float, rounds: int) -> dict[str, Any]:
-    images, folder = listed(pattern), Path(tempfile.mkdtemp())
-    write_manifest(folder, images, len(images), 10_000)
-    pairs = [(bare_rate(images[:512], workers, seconds), loader_rate(folder, workers, seconds)) for _ in range(rounds)]
+def throughput(run: Path, images: list[tuple[str, int, int]], sides: Sides, args: argparse.Namespace) -> dict[str, Any]:
+    workers, seconds = args.workers, args.seconds
+    some = [images[at] for at in np.random.default_rng(0).permutation(len(images))[:512]]
+    pairs = [(bare_rate(some, sides, workers, seconds), loader_rate(run, sides, workers, seconds)) for _ in range(args.rounds)]
     return {
-        "images": len(images),
         "bare_images_per_s": round(statistics.median(a for a, _ in pairs), 1),
         "loader_images_per_s": round(statistics.median(b for _, b in pairs), 1),
         "loader_efficiency": round(statistics.median(b / a for a, b in pairs), 3),
-        "with_colours_here_images_per_s": round(loader_rate(folder, workers, seconds, colours=True), 1),
-        "same_after_resume_and_for_world_1_2_3": same(folder),
+        "with_colours_here_images_per_s": round(loader_rate(run, sides, workers, seconds, colours=True), 1),
     }
+
+
+def measured(pattern: str, args: argparse.Namespace) -> dict[str, Any]:
+    """All sizes of crops on one set of tars."""
+    images = listed(pattern)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        write_manifest(run, images, len(images), 10_000)
+        rates = {name: throughput(run, images, sides, args) for name, sides in CROPS.items()}
+        return {"images": len(images), **rates, "same_after_resume_and_for_world_1_2_3": same(run)}
 
 
 def seen(run: Path, start: int, batches: int, rank: int, world: int) -> list[tuple[list[str], torch.Tensor, torch.Tensor]]:
     """Keys and crops of each batch of one process; global batches of 6."""
-    data = Batches(str(run), DataConfig(locals_=2, workers=1), batch=6 // world, seed=3, rank=rank, world=world)
+    data = Batches(str(run), DataConfig(locals_=2, workers=0), batch=6 // world, seed=3, rank=rank, world=world)
     data.position = start
     given = iter(data)
     out = [
@@ -158,19 +168,21 @@ def alike(ours: list[Any], theirs: list[Any]) -> bool:
 
 def first_batch(run: str) -> None:
     """In a process of its own: prints seconds and MiB until the first batch is there."""
-    began = time.perf_counter()
-    batches = Batches(run, DataConfig(**SIDES), batch=BATCH, seed=0)
+    began, spent = time.perf_counter(), time.process_time()
+    batches = Batches(run, DataConfig(), batch=BATCH, seed=0)
     read = time.perf_counter() - began
     given = iter(batches)
     next(given)
     took = time.perf_counter() - began
     workers = sum(one.memory_info().rss for one in psutil.Process().children()) / 2**20
+    spent = time.process_time() - spent
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     given.close()
     found = {
         "rows": len(batches.manifest),
         "read_s": read,
         "first_batch_s": took,
+        "own_cpu_s": spent,
         "peak_mib": own,
         "workers_mib": workers,
     }
@@ -198,8 +210,8 @@ def main() -> None:
     if args.first_batch:
         return first_batch(args.first_batch)
     found: dict[str, Any] = {"workers": args.workers, "batch": BATCH, "torch": torch.__version__}
-    found["sets"] = {name: throughput(name, args.workers, args.seconds, args.rounds) for name in args.images}
-    found["loader_efficiency"] = min(one["loader_efficiency"] for one in found["sets"].values())
+    found["sets"] = {name: measured(name, args) for name in args.images}
+    found["loader_efficiency"] = min(one[name]["loader_efficiency"] for one in found["sets"].values() for name in CROPS)
     if args.rows:
         found["large"] = large(args.images[0], args.rows, args.file_rows)
     print(json.dumps(found))
