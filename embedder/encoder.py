@@ -8,6 +8,7 @@ Letters: B images, H W pixels, S pixels (the encoder's own side), E output width
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
@@ -132,9 +133,16 @@ def _encoder(path: Path, device: str, network: CopyNet | VisionTransformer, **to
     return Encoder(digest=digest, dim=network.dim, network=network, device=device, half=half, **told)
 
 
+def _fetched(name: str) -> list[Path]:
+    """Where `curate weights` keeps a checkpoint of this name, if it has one."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "curate" / "weights"
+    note = home / f"{name}.json"
+    return [home / json.loads(note.read_text())["file"]] if re.fullmatch(r"\w+", name) and note.is_file() else []
+
+
 def _find(name_or_path: str) -> Path:
     weights = Path(str(resources.files("embedder").joinpath("weights")))
-    for path in (weights / f"{name_or_path}.safetensors", Path(name_or_path)):
+    for path in (weights / f"{name_or_path}.safetensors", Path(name_or_path), *_fetched(name_or_path)):
         if path.is_file():
             return path
     shipped = ", ".join(sorted(path.stem for path in weights.glob("*.safetensors"))) or "none"
