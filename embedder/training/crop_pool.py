@@ -97,18 +97,22 @@ class CropPool:
         self.free.append(self.jobs.popleft().buffer)
 
     def _done(self, tasks: list[Task], reasons: list[str | None]) -> None:
+        """Count what came of some tasks, and ask again for the slots whose images were no use."""
         job = self.numbers[tasks[0].buffer]
-        bad = [(task.image, reason) for task, reason in zip(tasks, reasons, strict=True) if reason]
-        for at, reason in bad:
-            job.skipped[reason] += 1
-            job.attempts[at] += 1
-            if job.attempts[at] >= ATTEMPTS:
-                told = ", ".join(f"{name} {times}" for name, times in job.skipped.most_common())
-                raise ValueError(f"{ATTEMPTS} images in a row are no use, the last one {tasks[-1].ref.uri}: {told}")
-            self._ask(job, [at], job.attempts[at])
+        bad = [(task, reason) for task, reason in zip(tasks, reasons, strict=True) if reason]
         with self.changed:
+            for task, reason in bad:
+                self._again(job, task, reason)
             job.left -= len(tasks) - len(bad)
             self.changed.notify_all()
+
+    def _again(self, job: Job, task: Task, reason: str) -> None:
+        job.skipped[reason] += 1
+        job.attempts[task.image] += 1
+        if job.attempts[task.image] >= ATTEMPTS:
+            told = ", ".join(f"{name} {times}" for name, times in job.skipped.most_common())
+            raise ValueError(f"{ATTEMPTS} images in a row are no use, the last one {task.ref.uri}: {told}")
+        self._ask(job, [task.image], job.attempts[task.image])
 
     def _drive(self, worker: subprocess.Popen[bytes], link: Connection) -> None:
         """One worker's thread."""
