@@ -133,6 +133,18 @@ def report(
 
 
 @app.command()
+def plots(run_dir: RunDir, as_json: AsJson = False) -> None:
+    """Pictures of a run, as SVG in RUN/report: cluster sizes, similarity by rank, hits per image, seed sets.
+
+    [dim]curate plots RUN[/dim]
+    """
+    from pipelines.plots import draw
+
+    paths = draw(run_dir)
+    print(json.dumps(paths) if as_json else "\n".join(paths))
+
+
+@app.command()
 def check(run_dir: RunDir, as_json: AsJson = False) -> None:
     """Every promise of a run as a query that must come back empty; exit 1 if one does not.
 
