@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from embedder import sscd
+from embedder import official, sscd
 from embedder.copynet import CopyNet
 from embedder.vit import VisionTransformer, VitConfig
 
@@ -29,6 +29,7 @@ from embedder.vit import VisionTransformer, VitConfig
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 KEY = "curate"
+SIDE = 224  # pixels that official backbones are asked at
 
 
 def normalise(image_B3SS: Tensor) -> Tensor:
@@ -75,14 +76,18 @@ class Encoder:
 
 
 def load_encoder(name_or_path: str, device: str = "cpu", size: str | int = "") -> Encoder:
-    """Load a shipped encoder by name, or a weights file by path: one of this project's, or one of SSCD's (.pt).
+    """Load a shipped encoder by name, or a weights file by path: one of this project's, SSCD's (.pt) or DINOv2's (.pth).
 
     size: "288" brings the short edge to 288 pixels, "320x320" the picture to a square of 320; "" is the network's own.
     Raises ValueError if there is no such file, if it is damaged, if its tensors do not fit the network it names, or if
     that network cannot take another size.
     """
     path = _find(name_or_path)
-    found = _load_sscd(path, device) if path.suffix in sscd.SUFFIXES else _load_own(path, device)
+    if path.suffix in official.SUFFIXES:
+        network = official.read_official(path)
+        found = _encoder(path, device, network, name=path.stem, side=SIDE, fit="crop")
+    else:
+        found = _load_sscd(path, device) if path.suffix in sscd.SUFFIXES else _load_own(path, device)
     return resized(found, str(size)) if size else found
 
 

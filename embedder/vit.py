@@ -8,6 +8,7 @@ Letters: B images, H W pixels, P patches, T tokens (1 class + R registers + P pa
 F hidden width, E output width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -217,6 +218,13 @@ class VisionTransformer(nn.Module):
         kept_BK: int64 patch numbers to keep; training may drop the rest.
         masks_BP: bool; patches that the mask token stands for, before positions are added.
         """
+        x_BTD = self._embedded(image_B3HW, kept_BK, masks_BP)
+        for block in self.blocks:
+            x_BTD = block(x_BTD)
+        return self.norm(x_BTD)
+
+    def _embedded(self, image_B3HW: Tensor, kept_BK: Tensor | None, masks_BP: Tensor | None) -> Tensor:
+        """(B, T, D) before the first block."""
         grid_BDhw = self.patch_embed(image_B3HW)
         B, D, rows, columns = grid_BDhw.shape
         positions_1TD = self.positions(rows, columns)
@@ -229,10 +237,39 @@ class VisionTransformer(nn.Module):
         prefix = [(self.cls_token + positions_1TD[:, :1]).expand(B, -1, -1)]
         if self.config.registers:
             prefix.append(self.register_tokens.expand(B, -1, -1))
-        x_BTD = torch.cat([*prefix, patches_BPD], dim=1)
-        for block in self.blocks:
+        return torch.cat([*prefix, patches_BPD], dim=1)
+
+    def get_intermediate_layers(
+        self,
+        image_B3HW: Tensor,
+        n: int | Sequence[int] = 1,
+        *,
+        reshape: bool = False,
+        return_class_token: bool = False,
+        return_extra_tokens: bool = False,
+        norm: bool = True,
+    ) -> tuple[Tensor | tuple[Tensor, ...], ...]:
+        """Patch tokens after each of the last `n` blocks, or of the blocks numbered `n` (from 0), in their order.
+
+        reshape: (B, D, H / patch, W / patch) in place of (B, P, D). return_class_token, return_extra_tokens: each is a tuple
+        with the class token (B, D), and the registers (B, R, D). norm: after the last norm. As in dinov2.
+        """
+        wanted = range(len(self.blocks) - n, len(self.blocks)) if isinstance(n, int) else n
+        x_BTD, found = self._embedded(image_B3HW, None, None), dict[int, Tensor]()
+        for number, block in enumerate(self.blocks):
             x_BTD = block(x_BTD)
-        return self.norm(x_BTD)
+            if number in wanted:
+                found[number] = self.norm(x_BTD) if norm else x_BTD
+        if len(found) != len(set(wanted)):
+            raise ValueError(f"layers {list(wanted)} of {len(self.blocks)} blocks")
+        skip, rows = 1 + self.config.registers, image_B3HW.shape[2] // self.config.patch
+        out = []
+        for number in sorted(found):
+            patches_BPD = found[number][:, skip:]
+            map_ = patches_BPD.transpose(1, 2).unflatten(2, (rows, -1)) if reshape else patches_BPD
+            extra = [found[number][:, 0]] * return_class_token + [found[number][:, 1:skip]] * return_extra_tokens
+            out.append((map_, *extra) if extra else map_)
+        return tuple(out)
 
     def positions(self, rows: int, columns: int) -> Tensor:
         """Returns (1, 1 + rows * columns, D): `pos_embed` resized to another grid.
