@@ -10,36 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from curation.kmeans import fused, nearest
-from curation.kmeans.nearest import Sketch, Targets
+from curation.kmeans.nearest import Targets
 
 ROWS = 16_384  # that a GPU is sent at once
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-
-
-class Asker:
-    """The same rows x (N, D), asked again and again: remembers what they answered, and their sketch."""
-
-    def __init__(self, x: Floats) -> None:
-        self.x, self.labels, self.sketch, self.asked = x, None, None, 0
-
-    def ask(self, targets: Targets) -> tuple[Ints, Floats]:
-        """The centroid of best score of each row, and the score."""
-        if torch.cuda.is_available():
-            return on_gpu(self.x, targets)
-        if self.asked in (1, 3):  # after the first pass there is something to go by; after the third it has settled
-            self._choose(targets)
-        self.asked += 1
-        self.labels, scores = nearest.nearest(self.x, targets, self.labels, self.sketch)
-        return self.labels, scores
-
-    labels: Ints | None
-    sketch: Sketch | None
-
-    def _choose(self, targets: Targets) -> None:
-        found = nearest.fitting(self.x, targets, self.labels)
-        self.sketch = found and found.made(self.x)
 
 
 def assign(x: Floats, centroids: Floats, guess: Ints | None = None, *, euclidean: bool = False) -> tuple[Ints, Floats]:

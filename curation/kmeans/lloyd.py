@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curation.kmeans.assign import Asker
+from curation.kmeans.asker import Asker
 from curation.kmeans.nearest import Targets
 from curation.kmeans.seeding import plus_plus
 

@@ -25,7 +25,8 @@ WHOLE = 2048  # rows of one whole product
 LEAST = 256  # centroids, and twice the dimensions, below which sketches do not pay
 AXES = (32, 64, 96, 128, 192)  # that are tried
 SAMPLE = 16  # tiles that tell which pays
-COMPARE, TILED = 0.04, 1.3  # price of finding the candidates, and of a product with them, in whole products (measured)
+# Prices in whole products: of remembering, of sketching, of a share of the axes, of a share of the centroids (measured).
+RECALL, COMPARE, ALONG, TILED = 0.1, 0.25, 1.3, 1.5
 ROUNDING = 1e-5  # of a score, in units of |x| max |c|: more than float32 products of this length are off by
 REMAINDER = 1e-6  # squared, of |x|: the same for lengths
 
@@ -50,18 +51,9 @@ class Targets:
 
 @dataclass(frozen=True)
 class Sketch:
-    """Rows of x along a few axes: axes_DR, and rows_NS, what of them was made beforehand (S = R + 1), or None."""
+    """The few axes (D, R) along which rows are compared first."""
 
     axes_DR: Tensor
-    rows_NS: Tensor | None = None
-
-    def made(self, x: Floats) -> Sketch:
-        """With the rows of x made, N (R + 1) floats: for when they are asked again and again."""
-        blocks = [shortened(torch.from_numpy(x[at : at + WHOLE]), self.axes_DR) for at in range(0, len(x), WHOLE)]
-        return Sketch(self.axes_DR, torch.cat(blocks))
-
-    def rows(self, rows_B: Tensor, x_BD: Tensor) -> Tensor:
-        return shortened(x_BD, self.axes_DR) if self.rows_NS is None else self.rows_NS[rows_B]
 
 
 def nearest(x: Floats, targets: Targets, guess: Ints | None = None, sketch: Sketch | None = None) -> tuple[Ints, Floats]:
@@ -75,12 +67,12 @@ def nearest(x: Floats, targets: Targets, guess: Ints | None = None, sketch: Sket
     if guess is None:
         guess = _guessed(x, targets, sketch)
     labels, scores = np.empty(len(x), np.int64), np.empty(len(x), np.float32)
-    short_KS, order = _short(targets, sketch), np.argsort(targets.rank_K[guess], kind="stable")
+    short_KS, order = short(targets, sketch), np.argsort(targets.rank_K[guess], kind="stable")
     for at in range(0, len(x), BLOCK):
         rows = order[at : at + BLOCK]
         block = torch.from_numpy(x[rows])
-        margins = _margins(block, rows, guess[rows], targets, sketch, short_KS)
-        labels[rows], scores[rows] = _tiled(block, margins, targets)
+        left = margins(block, own_scores(block, guess[rows], targets), targets, sketch, short_KS)
+        labels[rows], scores[rows] = tiled(block, left, targets)
     return labels, scores
 
 
@@ -92,20 +84,26 @@ def fitting(x: Floats, targets: Targets, guess: Ints | None = None) -> Sketch | 
     k, dims = targets.centroids_KD.shape
     if k < LEAST or 2 * dims < LEAST or len(x) < 4 * TILE:
         return None
-    guess = guess if guess is not None else _whole(x[:: max(1, len(x) // (SAMPLE * TILE))], targets)[0]
-    some = x if len(guess) == len(x) else x[:: max(1, len(x) // (SAMPLE * TILE))][: len(guess)]
+    if guess is None:
+        x = np.ascontiguousarray(x[:: max(1, len(x) // (SAMPLE * TILE))])
+        guess = _whole(x, targets)[0]
+    axes_DD = principal(targets.centroids_KD)
+    sketches = [Sketch(axes_DD[:, :count].contiguous()) for count in AXES if 2 * count < dims + 1]
+    prices = [price(x, targets, guess, sketch) for sketch in sketches]
+    return sketches[int(np.argmin(prices))] if min(prices, default=1.0) < 1 else None
+
+
+def price(x: Floats, targets: Targets, guess: Ints, sketch: Sketch | None) -> float:
+    """Of asking rows like x, in whole products, by a sample of tiles."""
+    if sketch is None:
+        return 1.0
     order = np.argsort(targets.rank_K[guess], kind="stable")
-    tiles = [order[at : at + TILE] for at in np.linspace(0, max(0, len(order) - TILE), SAMPLE).astype(int)]
-    rows, all_axes = np.concatenate(tiles), principal(targets.centroids_KD)
-    block = torch.from_numpy(np.ascontiguousarray(some[rows]))
-    best, found = 1.0, None
-    for count in (n for n in AXES if 2 * n < dims + 1):
-        sketch = Sketch(all_axes[:, :count].contiguous())
-        left = ~(_margins(block, rows, guess[rows], targets, sketch, _short(targets, sketch)) <= 0)
-        price = COMPARE + (count + 3) / dims + TILED * float(left.float().mean())
-        if price < best:
-            best, found = price, sketch
-    return found
+    starts = np.linspace(0, max(0, len(order) - TILE), SAMPLE).astype(int)
+    rows = np.concatenate([order[at : at + TILE] for at in starts])
+    block = torch.from_numpy(x[rows])
+    left = margins(block, own_scores(block, guess[rows], targets), targets, sketch, short(targets, sketch)) > 0
+    count, dims = sketch.axes_DR.shape[1], x.shape[1]
+    return COMPARE + ALONG * (count + 3) / dims + TILED * float(left.float().mean())
 
 
 def principal(c_KD: Tensor) -> Tensor:
@@ -129,7 +127,7 @@ def alike(c_KD: Tensor) -> Ints:
     return rank
 
 
-def _short(targets: Targets, sketch: Sketch) -> Tensor:
+def short(targets: Targets, sketch: Sketch) -> Tensor:
     """(K, R + 3): the centroids' sketches, their bias, and the ones that a row's own score is taken from."""
     short = shortened(targets.centroids_KD, sketch.axes_DR)
     return torch.cat([short, targets.bias_K[:, None], torch.ones(len(short), 1)], dim=1)
@@ -137,7 +135,7 @@ def _short(targets: Targets, sketch: Sketch) -> Tensor:
 
 def _guessed(x: Floats, targets: Targets, sketch: Sketch) -> Ints:
     """(N,) the centroid of best score along the axes of the sketch alone."""
-    short_KS, guess = _short(targets, sketch), np.empty(len(x), np.int64)
+    short_KS, guess = short(targets, sketch), np.empty(len(x), np.int64)
     short_KS = torch.cat([short_KS[:, :-3], short_KS[:, -2:-1]], dim=1)
     for at in range(0, len(x), BLOCK):
         along = torch.from_numpy(x[at : at + BLOCK]) @ sketch.axes_DR
@@ -145,34 +143,60 @@ def _guessed(x: Floats, targets: Targets, sketch: Sketch) -> Ints:
     return guess
 
 
-def _margins(block: Tensor, rows: Ints, guess: Ints, targets: Targets, sketch: Sketch, short_KS: Tensor) -> Tensor:
-    """(tiles, K): by how much, at most, some row of the tile could prefer the centroid to its guess; the guess's is > 0."""
+def own_scores(block: Tensor, guess: Ints, targets: Targets) -> Tensor:
+    """(B,) score of each row with the centroid it is thought to have."""
     mine = torch.from_numpy(guess)
-    own_B = (block * targets.centroids_KD[mine]).sum(1) + targets.bias_K[mine]
-    slack_B = ROUNDING * (block.norm(dim=1) * targets.centroids_KD.norm(dim=1).max() + targets.bias_K.abs().max())
-    one, short_BS = torch.ones(len(block), 1), sketch.rows(torch.from_numpy(rows), block)
-    short_BS = torch.cat([short_BS, one, (slack_B - own_B)[:, None]], dim=1)
-    full = len(block) // TILE * TILE
-    margins = torch.empty(-(-len(block) // TILE), len(short_KS))
-    for at in range(0, len(short_KS), COLUMNS):
-        product = short_BS @ short_KS[at : at + COLUMNS].T
+    return torch.einsum("bd,bd->b", block, targets.centroids_KD[mine]) + targets.bias_K[mine]
+
+
+def slack(lengths: Tensor, targets: Targets) -> Tensor:
+    """How far off scores of rows of these lengths may be by rounding."""
+    return ROUNDING * (lengths * targets.centroids_KD.norm(dim=1).max() + targets.bias_K.abs().max())
+
+
+def margins(
+    block: Tensor, own_B: Tensor, targets: Targets, sketch: Sketch, short_KS: Tensor, made: Tensor | None = None
+) -> Tensor:
+    """(tiles, K): by how much, at most, some row of the tile could prefer the centroid to its own; its own's is > 0.
+
+    made (B, R + 1): the rows' sketches, where they are known.
+    """
+    one, short_BS = torch.ones(len(block), 1), shortened(block, sketch.axes_DR) if made is None else made
+    short_BS = torch.cat([short_BS, one, (slack(block.norm(dim=1), targets) - own_B)[:, None]], dim=1)
+    return _tiles_of(short_BS, short_KS)
+
+
+def all_margins(block: Tensor, own_B: Tensor, targets: Targets) -> Tensor:
+    """The same, by whole products: how much they do prefer it."""
+    one, bias, ones = torch.ones(len(block), 1), targets.bias_K[:, None], torch.ones(len(targets.bias_K), 1)
+    block_BS = torch.cat([block, one, (slack(block.norm(dim=1), targets) - own_B)[:, None]], dim=1)
+    return _tiles_of(block_BS, torch.cat([targets.centroids_KD, bias, ones], dim=1))
+
+
+def _tiles_of(x_BS: Tensor, c_KS: Tensor) -> Tensor:
+    """(tiles, K) largest product of each tile."""
+    full, found = len(x_BS) // TILE * TILE, torch.empty(-(-len(x_BS) // TILE), len(c_KS))
+    for at in range(0, len(c_KS), COLUMNS):
+        product = x_BS @ c_KS[at : at + COLUMNS].T
         if full:
-            torch.amax(product[:full].view(full // TILE, TILE, -1), dim=1, out=margins[: full // TILE, at : at + COLUMNS])
-        if full < len(block):
-            margins[-1, at : at + COLUMNS] = product[full:].amax(0)
-    return margins
+            found[: full // TILE, at : at + COLUMNS] = product[:full].view(full // TILE, TILE, -1).amax(dim=1)
+        if full < len(x_BS):
+            found[-1, at : at + COLUMNS] = product[full:].amax(0)
+    return found
 
 
-def _tiled(block: Tensor, margins: Tensor, targets: Targets) -> tuple[Ints, Floats]:
-    """Whole products of each tile with the centroids that are left."""
+def tiled(block: Tensor, margins: Tensor, targets: Targets, *, tighten: bool = False) -> tuple[Ints, Floats]:
+    """Whole products of each tile with the centroids that are left; `tighten`: and `margins` made those."""
     labels, scores = torch.empty(len(block), dtype=torch.int64), torch.empty(len(block))
     tile_C, left_C = np.nonzero(~(margins <= 0).numpy())  # what is no number is not ruled out
-    ends, left = np.searchsorted(tile_C, np.arange(len(margins) + 1)), torch.from_numpy(left_C)
+    ends, left = np.searchsorted(tile_C, np.arange(len(margins) + 1)).tolist(), torch.from_numpy(left_C)
     for tile in range(len(margins)):
         rows, some = slice(tile * TILE, (tile + 1) * TILE), left[ends[tile] : ends[tile + 1]]
         product = torch.addmm(targets.bias_K[some], block[rows], targets.centroids_KD[some].T)
-        scores[rows], place = product.max(dim=1)
-        labels[rows] = some[place]
+        score, place = product.max(dim=1)
+        scores[rows], labels[rows] = score, some[place]
+        if tighten:
+            margins[tile, some] = product.sub_(score[:, None]).amax(dim=0)
     return labels.numpy(), scores.numpy()
 
 

@@ -8,8 +8,7 @@ import torch
 
 from curation import kmeans
 from curation.kmeans import fused, nearest
-from curation.kmeans.assign import Asker, assign
-from curation.kmeans.nearest import Targets
+from curation.kmeans.assign import assign
 from tests.curation.making import unit_rows
 
 
@@ -21,18 +20,6 @@ def test_assign_equals_numpy_and_ties_go_to_the_lower_number(monkeypatch):
     np.testing.assert_allclose(best, (x @ c.T).max(axis=1), atol=1e-6)
     labels, _ = kmeans.assign(x, np.repeat(c[:1], 3, axis=0))
     assert set(labels.tolist()) == {0}
-
-
-def test_asked_again_it_goes_by_what_it_knows_and_stays_exact():
-    x = unit_rows(3000, 64, 0) * (np.arange(1, 65) ** -1.5).astype(np.float32)
-    x, asker = np.repeat(x, 2, axis=1).copy(), Asker(np.repeat(x, 2, axis=1).copy())
-    for turn in range(5):
-        c = x[:400] + 0.02 * unit_rows(400, 128, turn + 1)
-        labels, scores = asker.ask(Targets.of(c, euclidean=True))
-        plain, best = fused._blocks(*map(torch.from_numpy, (x, c)), torch.from_numpy(-(c**2).sum(1) / 2), bf16=False)
-        assert (labels == plain.numpy()).mean() > 0.999  # but for ties to rounding
-        np.testing.assert_allclose(scores, best.numpy(), atol=1e-5)
-    assert asker.sketch is not None
 
 
 @pytest.mark.parametrize("bf16", [False, True])

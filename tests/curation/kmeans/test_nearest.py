@@ -35,7 +35,7 @@ def test_sketched_is_exact(euclidean, decay, count, guessed, monkeypatch):
     labels, scores = exact(x, c, euclidean)
     guess = {"none": None, "right": labels, "wrong": np.random.default_rng(0).integers(0, 333, 1013)}[guessed]
     sketch = Sketch(nearest.principal(targets.centroids_KD)[:, :count].contiguous())
-    for one in (sketch, sketch.made(x), None):
+    for one in (sketch, None):
         found, score = nearest.nearest(x, targets, guess, one)
         np.testing.assert_array_equal(found, labels)
         np.testing.assert_allclose(score, scores, atol=1e-4)

@@ -1,0 +1,52 @@
+"""Asked pass after pass, the answer stays that of the whole product, whatever was remembered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from curation.kmeans import asker
+from curation.kmeans.asker import Asker
+from curation.kmeans.nearest import Targets
+from tests.curation.making import unit_rows
+
+
+def world(decay: float) -> tuple[asker.Floats, asker.Floats]:
+    """3000 rows, and 400 of them."""
+    x = unit_rows(3000, 128, 0) * (np.arange(1, 129) ** -decay).astype(np.float32)
+    return x, x[:400].copy()
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.5])
+@pytest.mark.parametrize("step", [0.5, 0.01])
+@pytest.mark.parametrize("euclidean", [False, True])
+def test_exact_in_every_pass(decay, step, euclidean, monkeypatch):
+    monkeypatch.setattr(asker, "CALM", 1.1)  # remember from the first pass on
+    x, c = world(decay)
+    one, remembered = Asker(x), 0
+    for turn in range(7):
+        c = c + step / (turn + 1) ** 2 * unit_rows(400, 128, turn) * np.abs(c).mean()
+        labels, scores = one.ask(Targets.of(c, euclidean=euclidean))
+        remembered += one.memory is not None
+        bias = (c.astype(np.float64) ** 2).sum(1) / 2 if euclidean else 0
+        exact = x.astype(np.float64) @ c.T.astype(np.float64) - bias
+        np.testing.assert_allclose(scores, exact.max(1), atol=1e-5)
+        np.testing.assert_allclose(exact[np.arange(3000), labels], exact.max(1), atol=1e-6)
+    assert remembered > 2
+
+
+def test_a_sketch_is_chosen_where_it_pays():
+    flat, steep = (Asker(world(decay)[0]) for decay in (0.0, 1.5))
+    for turn in range(3):
+        for one, decay in ((flat, 0.0), (steep, 1.5)):
+            one.ask(Targets.of(world(decay)[1] + np.float32(0.001 * turn)))
+    assert flat.sketch is None
+    assert steep.sketch is not None
+
+
+def test_other_centroids_altogether():
+    x, c = world(1.5)
+    one = Asker(x)
+    one.ask(Targets.of(c))
+    labels, _ = one.ask(Targets.of(c[:300]))
+    assert labels.max() < 300
