@@ -189,8 +189,9 @@ class Shard:
     def _flat(self, found: tuple[Floats, Ints, Ints]) -> Ints:
         """Part numbers and rows of a part as rows of the shard."""
         _, parts, rows = found
-        start = dict(zip(self.parts, self.starts, strict=False))
-        return np.where(parts < 0, -1, np.vectorize(lambda part: start.get(part, 0), otypes=[np.int64])(parts) + rows)
+        start = np.zeros(max(self.parts) + 1, np.int64)
+        start[list(self.parts)] = self.starts[:-1]
+        return np.where(parts < 0, -1, start[np.maximum(parts, 0)] + rows)
 
 
 def _fitted(sample: Floats, lists: int, plan: Shape) -> Any:
