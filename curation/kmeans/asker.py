@@ -60,14 +60,15 @@ class Asker:
             self.k, self.labels, self.memory, self.asked = len(targets.bias_K), None, None, 0
         before = self.labels
         if before is None or k < nearest.LEAST or k > TILE * dims or len(self.x) < 4 * TILE:
-            self.labels, self.scores = nearest.nearest(self.x, targets, before)
-            self.asked += 1
-            return self.labels, self.scores
+            labels, self.scores = nearest.nearest(self.x, targets, before)
+            self.asked, self.labels = self.asked + 1, labels
+            return labels, self.scores
         if not self._from_memory(targets, before):
             self._afresh(targets, before)
         self.asked += 1
-        self.calm = float((self.labels != before).mean()) < CALM
-        return self.labels, self.scores
+        labels = before if self.labels is None else self.labels
+        self.calm = float((labels != before).mean()) < CALM
+        return labels, self.scores
 
     def _choose(self, targets: Targets, before: Ints) -> None:
         self.sketch = nearest.fitting(self.x, targets, before)

@@ -1,0 +1,69 @@
+"""Hierarchical k-means: levels meet, resampling evens out, the two stages cover what one does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from curation.kmeans.hierarchical import Level, LevelPlan, fit_levels, nearest_rows, split
+from tests.curation.making import unit_rows
+
+
+def uneven(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows on a line: 5000 in [0, 1], 100 in each of [1, 2], [2, 3], ... [9, 10]."""
+    rng = np.random.default_rng(seed)
+    bins = np.repeat(np.arange(10), [5000, *[100] * 9])
+    return (bins + rng.random(len(bins)))[:, None].astype(np.float32), bins
+
+
+def test_levels_meet():
+    x = unit_rows(600, 8, 0)
+    levels = fit_levels(x, [LevelPlan(k=60), LevelPlan(k=12), LevelPlan(k=3)], 20)
+    for below, level in zip([x, *(one.centroids for one in levels)], levels, strict=False):
+        assert len(level.labels) == len(below)
+        assert level.sizes.tolist() == np.bincount(level.labels).tolist()
+        assert level.sizes.min() > 0
+        gaps = ((below[:, None].astype(np.float64) - level.centroids[None]) ** 2).sum(2)
+        np.testing.assert_allclose(gaps[np.arange(len(below)), level.labels], gaps.min(1), atol=1e-5)
+    assert [len(level.centroids) for level in levels] == [60, 12, 3]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_resampling_spreads_centroids_evenly(seed):
+    x, _ = uneven(seed)
+    (plain,) = fit_levels(x, [LevelPlan(k=40)], 30, seed)
+    (even,) = fit_levels(x, [LevelPlan(k=40, rounds=8, nearest=10)], 30, seed)
+    dense = [int((level.centroids < 1).sum()) for level in (plain, even)]
+    assert dense[1] < dense[0]
+    assert dense[1] <= 8  # even: 4
+
+
+def test_nearest_rows_by_hand():
+    points = np.array([[0], [1], [2], [10], [14]], np.float32)
+    level = Level(np.array([[1.2], [11]], np.float32), np.array([0, 0, 0, 1, 1]), np.array([3, 2]))
+    assert nearest_rows(points, level, 1).tolist() == [1, 3]
+    assert nearest_rows(points, level, 2).tolist() == [1, 2, 3, 4]
+    assert nearest_rows(points, level, 9).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_two_stages_are_about_as_good_as_one():
+    x = unit_rows(800, 6, 1)
+    (one,), (two,) = (fit_levels(x, [LevelPlan(k=60, split=n)], 20) for n in (1, 10))
+    assert 55 <= len(two.centroids) <= 60
+    spread = [((x - level.centroids[level.labels]) ** 2).sum(1).mean() for level in (one, two)]
+    assert spread[1] < 1.15 * spread[0]
+
+
+def test_a_small_cluster_is_split_into_its_rows():
+    x = np.array([[0.0], [0.1], [100.0]], np.float32)
+    found = split(x, LevelPlan(k=4, split=2), 10, 0)
+    np.testing.assert_array_equal(np.sort(found, axis=0), x)
+
+
+def test_what_cannot_be_is_an_error():
+    with pytest.raises(ValueError, match="level 2: 9 clusters asked of 8 points"):
+        fit_levels(unit_rows(20, 4, 0), [LevelPlan(k=8), LevelPlan(k=9)])
+    with pytest.raises(ValueError, match="not resampled"):
+        LevelPlan(k=8, split=2, rounds=1)
+    with pytest.raises(ValueError, match="1 cluster or more"):
+        LevelPlan(k=0)
