@@ -4,17 +4,22 @@ What is special: pre-norm blocks with LayerScale, registers placed after the cla
 MLP or SwiGLU feed-forward, learned positions resized bicubically, and three additions for the small shipped model:
 a convolutional stem in place of the single patch projection, pooling in cells, and a linear layer after it.
 
-Letters: B images, H W pixels, P patches, T tokens (1 class + R registers + P patches), D width, N heads,
-F hidden width, E output width.
+Several batches of images go through the blocks as one sequence (`packed`): norms, projections and feed-forward see all of
+their tokens at once, attention stays within an image. Stochastic depth leaves out images, not products (DINOv2 paper,
+section 5): each residual branch runs on a random subset of every batch, and counts for as much more.
+
+Letters: B images, M tokens of all images, H W pixels, P patches, T tokens (1 class + R registers + P patches), D width,
+N heads, F hidden width, E output width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 Ffn = Literal["mlp", "swiglu"]
 
@@ -55,12 +60,17 @@ class VitConfig:
     cells: int = 3  # "grid" joins the means of cells x cells parts of the picture, so that layout is kept
     project: int = 0  # output width of a last linear layer; 0 is none
     layerscale: float = 1.0  # initial gamma; DINOv2 trains from 1e-5 and loads over 1.0
+    drop_path: float = 0.0  # share of the images that each residual branch leaves out in training
+    drop_path_rule: Literal["uniform", "linear"] = "uniform"  # the same for all blocks, or rising from 0
+    checkpointing: bool = False  # in training, compute a block again for its gradient instead of keeping what it made
 
     def __post_init__(self) -> None:
         if self.variant not in VARIANTS:
             raise ValueError(f"unknown ViT variant {self.variant!r}; known: {', '.join(VARIANTS)}")
         if self.side % self.patch:
             raise ValueError(f"side {self.side} is not a multiple of patch {self.patch}")
+        if not 0 <= self.drop_path < 1 or self.drop_path_rule not in ("uniform", "linear"):
+            raise ValueError(f"drop_path is a share below 1, uniform or linear, not {self.drop_path}, {self.drop_path_rule!r}")
 
     @property
     def grid(self) -> int:
@@ -73,6 +83,19 @@ class VitConfig:
         return self.depth or VARIANTS[self.variant].depth
 
 
+Groups = list[tuple[int, int]]  # (images, tokens of each) of every batch, in the order of its tokens
+
+
+def attend(qkv_M3Nd: Tensor, groups: Groups) -> Tensor:
+    """(M, N, d): softmax attention within each image of each group."""
+    sizes = [images * tokens for images, tokens in groups]
+    mixed = []
+    for part, (images, tokens) in zip(qkv_M3Nd.split(sizes), groups, strict=True):
+        q, k, v = part.unflatten(0, (images, tokens)).permute(2, 0, 3, 1, 4)  # each (B, N, T, d)
+        mixed.append(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1))
+    return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with one joint projection for queries, keys and values."""
 
@@ -82,12 +105,9 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        B, T, D = x_BTD.shape
-        joined_BT3Nd = self.qkv(x_BTD).reshape(B, T, 3, self.heads, D // self.heads)
-        q, k, v = joined_BT3Nd.permute(2, 0, 3, 1, 4)  # each (B, N, T, d), d = D / N
-        mixed_BNTd = functional.scaled_dot_product_attention(q, k, v)
-        return self.proj(mixed_BNTd.transpose(1, 2).reshape(B, T, D))
+    def forward(self, x_MD: Tensor, groups: Groups) -> Tensor:
+        qkv_M3Nd = self.qkv(x_MD).unflatten(-1, (3, self.heads, -1))
+        return self.proj(attend(qkv_M3Nd, groups).flatten(1))
 
 
 class Mlp(nn.Module):
@@ -128,10 +148,11 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and feed-forward, each on a scaled residual branch."""
+    """Pre-norm attention and feed-forward, each on a scaled residual branch, over all tokens of several batches."""
 
-    def __init__(self, shape: Variant, layerscale: float) -> None:
+    def __init__(self, shape: Variant, layerscale: float, drop: float = 0.0) -> None:
         super().__init__()
+        self.drop = drop
         self.norm1 = nn.LayerNorm(shape.width, eps=1e-6)
         self.attn = Attention(shape.width, shape.heads)
         self.ls1 = LayerScale(shape.width, layerscale)
@@ -139,9 +160,25 @@ class Block(nn.Module):
         self.mlp = SwiGlu(shape.width) if shape.ffn == "swiglu" else Mlp(shape.width)
         self.ls2 = LayerScale(shape.width, layerscale)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        x_BTD = x_BTD + self.ls1(self.attn(self.norm1(x_BTD)))
-        return x_BTD + self.ls2(self.mlp(self.norm2(x_BTD)))
+    def forward(self, x_MD: Tensor, groups: Groups) -> Tensor:
+        x_MD = self._with(x_MD, groups, lambda x, some: self.ls1(self.attn(self.norm1(x), some)))
+        return self._with(x_MD, groups, lambda x, _: self.ls2(self.mlp(self.norm2(x))))
+
+    def _with(self, x_MD: Tensor, groups: Groups, branch: Callable[[Tensor, Groups], Tensor]) -> Tensor:
+        """x and a branch of it: in training, of a random subset of each group's images, which counts for all of them."""
+        if not (self.training and self.drop):
+            return x_MD + branch(x_MD, groups)
+        kept = [(max(1, int(images * (1 - self.drop))), tokens) for images, tokens in groups]
+        at_m, start = list[Tensor](), 0
+        for (images, tokens), (few, _) in zip(groups, kept, strict=True):
+            chosen = torch.randperm(images, device=x_MD.device)[:few]
+            at_m.append((start + chosen[:, None] * tokens + torch.arange(tokens, device=x_MD.device)).flatten())
+            start += images * tokens
+        at = torch.cat(at_m)
+        made = branch(x_MD[at], kept).split([few * tokens for few, tokens in kept])
+        weights = [images / few for (images, _), (few, _) in zip(groups, kept, strict=True)]
+        scaled = torch.cat([part * weight for part, weight in zip(made, weights, strict=True)])
+        return x_MD.index_add(0, at, scaled.to(x_MD.dtype))
 
 
 class PatchEmbed(nn.Module):
@@ -186,7 +223,8 @@ class VisionTransformer(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, shape.width))
         if config.registers:
             self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, shape.width))
-        self.blocks = nn.ModuleList(Block(shape, config.layerscale) for _ in range(config.blocks))
+        drops = _drops(config)
+        self.blocks = nn.ModuleList(Block(shape, config.layerscale, drop) for drop in drops)
         self.norm = nn.LayerNorm(shape.width, eps=1e-6)
         self.project = nn.Linear(self.pooled_dim, config.project) if config.project else nn.Identity()
         _initialise(self)
@@ -207,9 +245,22 @@ class VisionTransformer(nn.Module):
         map_BDhw = patches_BPD.transpose(1, 2).unflatten(2, (rows, -1))
         return functional.adaptive_avg_pool2d(map_BDhw, self.config.cells).flatten(1)
 
-    def packed(self, images: list[Tensor], masks: list[Tensor | None]) -> list[Tensor]:
-        """`tokens` of several batches, each of its own size."""
-        return [self.tokens(image, masks_BP=mask) for image, mask in zip(images, masks, strict=True)]
+    def packed(self, images: Sequence[Tensor], masks: Sequence[Tensor | None]) -> list[Tensor]:
+        """`tokens` of several batches, each of its own size, computed as one sequence."""
+        parts = [self._embedded(image, None, mask) for image, mask in zip(images, masks, strict=True)]
+        groups = [(part.shape[0], part.shape[1]) for part in parts]
+        x_MD = self.norm(self._through(torch.cat([part.flatten(0, 1) for part in parts]), groups))
+        cut = x_MD.split([images * tokens for images, tokens in groups])
+        return [part.unflatten(0, group) for part, group in zip(cut, groups, strict=True)]
+
+    def _through(self, x_MD: Tensor, groups: Groups) -> Tensor:
+        """After all blocks, before the norm."""
+        for block in self.blocks:
+            if self.config.checkpointing and self.training:
+                x_MD = checkpoint(block, x_MD, groups, use_reentrant=False)
+            else:
+                x_MD = block(x_MD, groups)
+        return x_MD
 
     def tokens(self, image_B3HW: Tensor, kept_BK: Tensor | None = None, masks_BP: Tensor | None = None) -> Tensor:
         """Returns (B, T, D) after the last norm.
@@ -219,9 +270,8 @@ class VisionTransformer(nn.Module):
         masks_BP: bool; patches that the mask token stands for, before positions are added.
         """
         x_BTD = self._embedded(image_B3HW, kept_BK, masks_BP)
-        for block in self.blocks:
-            x_BTD = block(x_BTD)
-        return self.norm(x_BTD)
+        group = (x_BTD.shape[0], x_BTD.shape[1])
+        return self.norm(self._through(x_BTD.flatten(0, 1), [group])).unflatten(0, group)
 
     def _embedded(self, image_B3HW: Tensor, kept_BK: Tensor | None, masks_BP: Tensor | None) -> Tensor:
         """(B, T, D) before the first block."""
@@ -257,7 +307,7 @@ class VisionTransformer(nn.Module):
         wanted = range(len(self.blocks) - n, len(self.blocks)) if isinstance(n, int) else n
         x_BTD, found = self._embedded(image_B3HW, None, None), dict[int, Tensor]()
         for number, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD)
+            x_BTD = block(x_BTD.flatten(0, 1), [(x_BTD.shape[0], x_BTD.shape[1])]).view_as(x_BTD)
             if number in wanted:
                 found[number] = self.norm(x_BTD) if norm else x_BTD
         if len(found) != len(set(wanted)):
@@ -286,6 +336,13 @@ class VisionTransformer(nn.Module):
             scale = ((rows + 0.1) / grid, (columns + 0.1) / grid)
             resized = functional.interpolate(map_1Dgg, scale_factor=scale, mode="bicubic")
         return torch.cat([self.pos_embed[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
+
+
+def _drops(config: VitConfig) -> list[float]:
+    """What each block leaves out."""
+    steps = max(1, config.blocks - 1)
+    linear = config.drop_path_rule == "linear"
+    return [config.drop_path * (number / steps if linear else 1.0) for number in range(config.blocks)]
 
 
 def with_projection(model: VisionTransformer, layer: nn.Linear) -> VisionTransformer:

@@ -57,8 +57,9 @@ def test_attention_with_equal_keys_is_the_mean_of_the_values() -> None:
         layer.qkv.weight[8:] = torch.eye(4)  # values are the input; queries and keys are zero, so all weights are equal
         layer.proj.weight.copy_(torch.eye(4))
         layer.proj.bias.zero_()
-    x = torch.arange(12.0).reshape(1, 3, 4)
-    assert torch.allclose(layer(x), x.mean(1, keepdim=True).expand(-1, 3, -1))
+    x = torch.arange(12.0).reshape(3, 4)
+    assert torch.allclose(layer(x, [(1, 3)]), x.mean(0, keepdim=True).expand(3, -1))
+    assert torch.allclose(layer(x, [(1, 2), (1, 1)]), torch.stack([x[:2].mean(0), x[:2].mean(0), x[2]]))
 
 
 def test_positions_at_the_stored_size_are_untouched_and_constant_maps_stay_constant() -> None:
@@ -109,3 +110,52 @@ def test_bad_configurations_are_named() -> None:
         VitConfig(variant="xl")
     with pytest.raises(ValueError, match="not a multiple"):
         VitConfig(side=100)
+
+
+def several() -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
+    torch.manual_seed(3)
+    masks = torch.rand(2, 16) < 0.4
+    return [torch.randn(2, 3, 32, 32), torch.randn(5, 3, 16, 16), torch.randn(1, 3, 16, 32)], [masks, None, None]
+
+
+@pytest.mark.parametrize("changes", [{}, {"registers": 2}, {"checkpointing": True}, {"drop_path": 0.4}])
+def test_packed_is_each_alone_forward_and_backward(changes):
+    torch.manual_seed(4)
+    model = VisionTransformer(VitConfig(side=32, patch=8, depth=3, layerscale=0.5, **changes))
+    model.train("drop_path" not in changes)  # what is left out is drawn: equal only where nothing is
+    images, masks = several()
+    found = {}
+    for name in ("packed", "alone"):
+        model.zero_grad()
+        alone = [model.tokens(image, masks_BP=mask) for image, mask in zip(images, masks, strict=True)]
+        out = model.packed(images, masks) if name == "packed" else alone
+        sum((part * torch.linspace(-1, 1, part.numel()).view_as(part)).sum() for part in out).backward()
+        found[name] = out, {key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None}
+    for one, other in zip(found["packed"][0], found["alone"][0], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    assert found["packed"][1].keys() == found["alone"][1].keys()
+    for key, gradient in found["packed"][1].items():
+        torch.testing.assert_close(gradient, found["alone"][1][key], atol=1e-4, rtol=1e-4)
+
+
+def test_stochastic_depth_leaves_images_out_and_keeps_the_mean():
+    torch.manual_seed(5)
+    block = VisionTransformer(VitConfig(side=32, patch=8, depth=1, layerscale=1.0, drop_path=0.5)).blocks[0].train()
+    x = torch.randn(8 * 4 + 6 * 2, 192)
+    groups = [(8, 4), (6, 2)]
+    branch = [lambda some, _: torch.ones_like(some)]
+    moved = torch.stack([block._with(x, groups, branch[0]) - x for _ in range(200)])
+    per_image = [moved[:, :32].unflatten(1, (8, 4)), moved[:, 32:].unflatten(1, (6, 2))]
+    for part, kept in zip(per_image, (4, 3), strict=True):
+        shares = part.mean(dim=(2, 3))
+        assert ((shares == 0) | ((shares - 2).abs() < 1e-5)).all()  # an image is in, twice as much, or out
+        assert ((shares > 0).sum(dim=1) == kept).all()
+        assert shares.mean().item() == pytest.approx(1, abs=0.15)
+
+
+def test_stochastic_depth_by_rule():
+    deep = {"side": 32, "patch": 8, "depth": 3, "drop_path": 0.4}
+    assert [b.drop for b in VisionTransformer(VitConfig(**deep)).blocks] == [0.4, 0.4, 0.4]
+    assert [b.drop for b in VisionTransformer(VitConfig(**deep, drop_path_rule="linear")).blocks] == [0.0, 0.2, 0.4]
+    with pytest.raises(ValueError, match="share below 1"):
+        VitConfig(drop_path=1.0)
