@@ -3,9 +3,9 @@
     python -m tests.bench.bench_train --json [--variant s] [--images 'DIR/*.tar']
 
 packed_speedup: images/s of forward and backward of the student's backbone over 2 global and 8 local crops, as one
-sequence, over those with each crop's batch by itself (10 passes), in turns; their outputs are compared. vs_reference: the DINOv3
-trainer's step, which needs its checkout and a GPU: null, it is not built. loader_efficiency: of bench_loader, where --images
-names tars. mfu: of the device's measured bf16 matmul rate; null on a CPU. The last line printed is one JSON object.
+sequence, over those with each crop's batch by itself (10 passes), in turns; their outputs are compared. vs_reference: the
+DINOv3 trainer's step, which needs its checkout and a GPU: null, it is not built. loader_efficiency: of bench_loader, where
+--images names tars. mfu: of the device's measured bf16 matmul rate; null on a CPU. The last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
 DIR is a working tree of facebookresearch/dinov2. Its S, B, L and g (g with --depth blocks, unless --whole) get random
 tensors, with and without registers, are written as a released file, and as a training checkpoint with blocks in chunks; both
-are read here. Prints the largest difference of class token, patches and intermediate layers, relative to the largest value, at 518, 224, 98
-pixels and at 98 x 154; fails above 1e-5.
+are read here. Prints the largest difference of class token, patches and intermediate layers, relative to the largest
+value, at 518, 224, 98 pixels and at 98 x 154; fails above 1e-5.
 """
 
 from __future__ import annotations
