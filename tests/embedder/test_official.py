@@ -8,7 +8,8 @@ import torch
 
 from embedder.encoder import load_encoder
 from embedder.official import config_of, export, read_official
-from embedder.vit import VisionTransformer, VitConfig
+from embedder.vit import VARIANTS, Variant, VisionTransformer, VitConfig
+from tests.embedder.golden_dinov2 import GOLDEN, fill, picture
 
 
 def made(**changes) -> VisionTransformer:
@@ -86,3 +87,13 @@ def test_intermediate_layers_by_number_and_count():
     torch.testing.assert_close(model.norm(plain), last)
     with pytest.raises(ValueError, match="of 3 blocks"):
         model.get_intermediate_layers(image, [7])
+
+
+@pytest.mark.parametrize(("ffn", "registers"), GOLDEN)
+def test_outputs_are_those_of_the_authors_modules(ffn, registers, monkeypatch):
+    monkeypatch.setitem(VARIANTS, "gold", Variant(width=192, depth=2, heads=3, ffn=ffn))
+    model = fill(VisionTransformer(VitConfig(variant="gold", patch=14, side=70, registers=registers)))
+    with torch.inference_mode():
+        tokens = model.tokens(picture())[0]
+    for found, expected in zip((tokens[0, :4], tokens[1 + registers + 7, :4]), GOLDEN[ffn, registers], strict=True):
+        torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=1e-5)
