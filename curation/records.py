@@ -152,12 +152,25 @@ WHITENING = pa.schema(
 
 CENTROIDS = pa.schema(
     [
-        column("cluster", pa.int64(), "cluster number"),
-        column("images", pa.int64(), "images assigned in the last pass"),
-        column("centroid", pa.list_(pa.float32()), "unit length"),
+        column("cluster", pa.int64(), "cluster number, from 0 at every level"),
+        column("images", pa.int64(), "images of the sample assigned in the last pass, or in the clusters below"),
+        column("centroid", pa.list_(pa.float32()), "unit length at level 1"),
+        column("level", pa.int32(), "1: clusters of images; 2: clusters of those; ..."),
+        column("parent", pa.int64(), "the cluster of the next level that it is in; null at the last"),
     ]
 )
-"""One row is one cluster."""
+"""One row is one cluster of one level."""
+
+PASSES = pa.schema(
+    [
+        column("pass", pa.int32(), "1 is the first after the seeding"),
+        column("objective", pa.float64(), "mean cosine of the sample's images to their nearest centroid"),
+        column("moved", pa.int64(), "images that changed their cluster"),
+        column("empties", pa.int64(), "clusters without images, put elsewhere for the next pass"),
+        column("images", pa.int64(), "images of the sample"),
+    ]
+)
+"""One row is one pass of k-means."""
 
 CLUSTERS = pa.schema(
     [
@@ -233,6 +246,7 @@ NOUNS: dict[str, str] = {
     "survivors": "one image of every group of copies",
     "embeddings": "features",
     "centroids": "cluster centres",
+    "passes": "how k-means went",
     "clusters": "cluster of every image",
     "neighbors": "pool images like each seed image",
     "selection": "what each seed set chose",

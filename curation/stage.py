@@ -2,7 +2,7 @@
 
 A stage is a function and a card that describes it. `MapStage`: one part in, one part out, rows in rows out.
 `WholeStage`: all parts in, any parts out. `PlannedStage`: the same, but the parts are known beforehand and each is made
-on its own. `JournalStage`: like the first, but safe at every row. None knows Ray or progress bars.
+on its own. `RoundsStage`: rounds of these, until enough. `JournalStage`: like the first, but safe at every row. None knows Ray or progress bars.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from curation.journal import Journal
-from curation.store import Parts
+from curation.store import Parts, Store
 
 
 def derived(default: Any = ()) -> Any:
@@ -143,6 +143,32 @@ class PlannedStage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoundsStage:
+    """Dataset to dataset, round after round, each of them planned stages that follow one another; any worker does a part.
+
+    rounds(n): the stages of round n, 0 first; their nouns begin with a dot: they are scratch, and go when all is done.
+    They consume `consumes`, and one another. ended(n, store): whether round n, which is done, was the last.
+    last(n): makes the parts of the noun itself, after round n.
+    """
+
+    name: str
+    consumes: tuple[str, ...]
+    rounds: Callable[[int], tuple[PlannedStage, ...]]
+    ended: Callable[[int, Store], bool]
+    last: Callable[[int], PlannedStage]
+    version: int
+    weights: Callable[[Any], str] = no_weights
+
+    @property
+    def produces(self) -> str:
+        return self.name
+
+    @property
+    def scratch(self) -> str:
+        return f".{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class JournalStage:
     """Part to part, row by row in any order, each row safe as soon as it is done: for work that others must not see twice.
 
@@ -166,7 +192,7 @@ class JournalStage:
 
 
 PartStage = MapStage | JournalStage
-Stage = MapStage | WholeStage | PlannedStage | JournalStage
+Stage = MapStage | WholeStage | PlannedStage | RoundsStage | JournalStage
 
 
 def check(stage: MapStage, received: pa.Table, produced: pa.Table) -> pa.Table:

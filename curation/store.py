@@ -85,6 +85,11 @@ class Store:
         if self.fs.exists(path):
             self.fs.rm(path)
 
+    def discard_folder(self, *names: str) -> None:
+        """Remove a folder of scratch and all in it, if it is there."""
+        if self.fs.exists(self.path(*names)):
+            self.fs.rm(self.path(*names), recursive=True)
+
     def read_bytes(self, *names: str) -> bytes | None:
         """The file's content, or None if there is none."""
         try:

@@ -122,6 +122,7 @@ FLOW: tuple[Step, ...] = (
     Step(survivors.STAGE, lambda r: r.survivors_config),  # one image of every group, none that copies a protected one
     Step(embed, lambda r: r.embeddings),  # a feature per surviving image
     Step(clusters.CENTROIDS, lambda r: r.clusters),  # k-means on the pool
+    Step(clusters.PASSES, lambda r: r.clusters),  # how it went
     Step(clusters.CLUSTERS, lambda r: r.clusters),  # the cluster of every image
     Step(neighbors.STAGE, lambda r: r.neighbors_config),  # the pool images most like each seed image
     Step(selection.STAGE, lambda r: r.selection_config),  # as is, sample-based, cluster-based

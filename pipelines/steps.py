@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from curation.stage import JournalStage, PartStage, PlannedStage, Stage, WholeStage
+from curation.stage import JournalStage, PartStage, PlannedStage, RoundsStage, Stage, WholeStage
 from curation.store import Receipt, Store, fingerprint
 from pipelines.config import Recipe, plain
 from pipelines.flow import Step
 from pipelines.live import Live
-from pipelines.progress import Progress
+from pipelines.progress import Bar, Progress
 from pipelines.runner import Cluster, Task
 
 
@@ -34,6 +34,8 @@ def do(job: Job, step: Step) -> None:
     found = job.store.receipts(stage.name)
     if isinstance(stage, WholeStage):
         job.receipts[stage.name] = _whole(job, stage, cfg, made_by, found)
+    elif isinstance(stage, RoundsStage):
+        job.receipts[stage.name] = _rounds(job, stage, cfg, made_by, found)
     elif isinstance(stage, PlannedStage):
         job.receipts[stage.name] = _planned(job, stage, cfg, made_by, found)
     else:
@@ -75,7 +77,7 @@ def _parts(job: Job, stage: PartStage, cfg: Any, made_by: str, found: Mapping[in
     return dict(sorted(done.items()))
 
 
-def _all_inputs(job: Job, stage: WholeStage | PlannedStage, made_by: str) -> str:
+def _all_inputs(job: Job, stage: WholeStage | PlannedStage | RoundsStage, made_by: str) -> str:
     """The fingerprint of what is made from every part of every noun consumed."""
     return fingerprint(made_by, [[r.digest for r in job.receipts[noun].values()] for noun in stage.consumes])
 
@@ -84,14 +86,41 @@ def _planned(job: Job, stage: PlannedStage, cfg: Any, made_by: str, found: Mappi
     """The parts of the plan that do not carry the fingerprint of all inputs are made, each by a task."""
     print_ = _all_inputs(job, stage, made_by)
     with job.progress.stage(stage.name, None, 0) as bar:
-        parts = stage.plan({noun: job.store.parts(noun) for noun in stage.consumes}, cfg)
-        done = {p: found[p] for p in parts if p in found and found[p].fingerprint == print_}
-        for task, (receipt,) in job.cluster.run(stage, cfg, [Task(p, print_) for p in parts if p not in done], bar.lost):
-            done[task.part or 0] = receipt
-            bar.advance(receipt.rows)
-        job.store.trim(stage.name, set(parts))
+        done = _made(job, stage, cfg, print_, found, bar)
         bar.close(done.values())
+    return done
+
+
+def _made(
+    job: Job, stage: PlannedStage, cfg: Any, print_: str, found: Mapping[int, Receipt], bar: Bar
+) -> dict[int, Receipt]:  # fmt: skip
+    parts = stage.plan({noun: job.store.parts(noun) for noun in stage.consumes}, cfg)
+    done = {p: found[p] for p in parts if p in found and found[p].fingerprint == print_}
+    for task, (receipt,) in job.cluster.run(stage, cfg, [Task(p, print_) for p in parts if p not in done], bar.lost):
+        done[task.part or 0] = receipt
+        bar.advance(receipt.rows)
+    job.store.trim(stage.name, set(parts))
     return dict(sorted(done.items()))
+
+
+def _rounds(job: Job, stage: RoundsStage, cfg: Any, made_by: str, found: Mapping[int, Receipt]) -> dict[int, Receipt]:
+    """Done again unless its parts carry the fingerprint of all inputs; rounds that were committed are not done again."""
+    print_ = _all_inputs(job, stage, made_by)
+    with job.progress.stage(stage.name, None, 0) as bar:
+        if found and all(receipt.fingerprint == print_ for receipt in found.values()):
+            bar.close(found.values())
+            return dict(found)
+        number = -1
+        while number < 0 or not stage.ended(number, job.store):
+            number += 1
+            for each in stage.rounds(number):
+                own = fingerprint(print_, each.name, [[r.digest for r in job.receipts[n].values()] for n in each.consumes])
+                job.receipts[each.name] = _made(job, each, cfg, own, job.store.receipts(each.name), bar)
+        made = _made(job, stage.last(number), cfg, print_, found, bar)
+        bar.close(made.values())
+    job.store.discard_folder(stage.scratch)
+    job.receipts = {noun: receipts for noun, receipts in job.receipts.items() if not noun.startswith(stage.scratch)}
+    return made
 
 
 def _whole(job: Job, stage: WholeStage, cfg: Any, made_by: str, found: Mapping[int, Receipt]) -> dict[int, Receipt]:

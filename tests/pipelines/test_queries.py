@@ -140,6 +140,7 @@ def sound_rows() -> Rows:
         "survivors": survivors,
         "embeddings": [{"image_id": name_id(n), "embedding": vector} for n in single],
         "centroids": [{"cluster": n, "images": 2, "centroid": vector} for n in range(2)],
+        "passes": [{"pass": 1, "objective": 0.9, "moved": 4, "empties": 0, "images": 4}],
         "clusters": [{"image_id": name_id(n), "cluster": int(n in "gh"), "similarity": 0.9} for n in single],
         "neighbors": [
             {"seed_set": "food", "seed_id": seed, "rank": rank, "image_id": name_id(n), "similarity": 1 - rank / 10}

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from curation import records
+from curation.stage import PlannedStage
 from curation.stages import clusters
-from curation.stages.clusters import ClustersConfig, assign, centroid_matrix, fit_centroids
+from curation.stages.clusters import ClustersConfig, assign, centroid_matrix
 from curation.store import Store
 from tests.curation.making import POOL, image_row, name, put, put_vectors, run, turned
 
@@ -22,10 +23,24 @@ def world(store: Store, images: dict[int, tuple[float, list[str]]], per_part: in
 
 
 def fitted(store: Store, cfg: ClustersConfig) -> pa.Table:
-    ((part, table),) = run(fit_centroids, store, ["embeddings", "images"], cfg)
-    assert part == 0
-    assert table.schema == records.CENTROIDS
+    """records.CENTROIDS, made round by round without workers."""
+    number = -1
+    while number < 0 or not clusters.ended(number, store):
+        number += 1
+        for stage in clusters.rounds(number):
+            made(store, stage, cfg)
+    made(store, clusters.last(number), cfg)
+    table = store.part("centroids", 0)
+    assert table.schema.equals(records.CENTROIDS)
     return table
+
+
+def made(store: Store, stage: PlannedStage, cfg: ClustersConfig) -> None:
+    inputs = {noun: store.parts(noun) for noun in stage.consumes}
+    numbers = stage.plan(inputs, cfg)
+    for number in reversed(numbers):  # in any order
+        store.write_part(stage.name, number, stage.fn(number, inputs, cfg), "test")
+    store.trim(stage.name, set(numbers))
 
 
 THREE = {n: ((0, 120, 240)[n % 3] + n % 5, POOL) for n in range(30)}
@@ -79,7 +94,7 @@ def test_dropped_embeddings_do_not_count(store):
 def test_every_image_gets_its_nearest_centroid(store):
     world(store, {n: (a, POOL) for n, a in enumerate((5.0, 80.0, 100.0, 180.0))})
     centroids = np.array([turned(0), turned(90), turned(180)], np.float32)
-    rows = [{"cluster": n, "images": 1, "centroid": c.tolist()} for n, c in enumerate(centroids)]
+    rows = [{"cluster": n, "images": 1, "centroid": c.tolist(), "level": 1} for n, c in enumerate(centroids)]
     side = {"centroids": pa.Table.from_pylist(rows, schema=records.CENTROIDS)}
     table = assign(store.parts("embeddings").part(0), centroid_matrix(ClustersConfig(), side), ClustersConfig())
     assert table.schema == records.CLUSTERS
@@ -87,3 +102,45 @@ def test_every_image_gets_its_nearest_centroid(store):
     assert table["cluster"].to_pylist() == [0, 1, 1, 2]
     expected = np.cos(np.radians([5, 10, 10, 0]))
     np.testing.assert_allclose(table["similarity"].to_numpy(), expected, atol=1e-3)
+
+
+def test_a_large_sample_is_fitted_pass_by_pass(store):
+    world(store, THREE)
+    alone = fitted(store, ClustersConfig(k=3))
+    together = fitted(store, ClustersConfig(k=3, alone_rows=10))
+    assert together["images"].to_pylist() == [10, 10, 10]
+    for table in (alone, together):
+        angles = sorted(round(np.degrees(np.arctan2(y, x)) % 360) for x, y in table["centroid"].to_pylist())
+        assert angles == [2, 122, 242]
+
+
+def test_how_it_went_is_told(store):
+    world(store, THREE)
+    fitted(store, ClustersConfig(k=3, alone_rows=10))
+    ((_, table),) = run(clusters.tell, store, ["centroids"], ClustersConfig())
+    rows = table.to_pylist()
+    assert [row["pass"] for row in rows] == list(range(1, len(rows) + 1))
+    assert rows[0]["moved"] == 30
+    assert rows[-1]["empties"] == 0
+    assert {row["images"] for row in rows} == {30}
+    assert 0.99 < rows[-1]["objective"] <= 1
+
+
+def test_levels_are_clusters_of_clusters(store):
+    world(store, {n: ((0, 120, 240)[n % 3] + 3.0 * (n % 7), POOL) for n in range(63)}, 20)
+    table = fitted(store, ClustersConfig(levels=(9, 3)))
+    rows = table.to_pylist()
+    assert [row["level"] for row in rows] == [1] * 9 + [2] * 3
+    assert {row["parent"] for row in rows[:9]} == {0, 1, 2}
+    assert {row["parent"] for row in rows[9:]} == {None}
+    assert [row["images"] for row in rows[9:]] == [21, 21, 21]
+    assert centroid_matrix(ClustersConfig(), {"centroids": table}).shape == (9, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"levels": (3, 9)}, "finest first"), ({"levels": (3,), "k": 3}, "k or levels"), ({"iterations": 0}, "1 or more")],
+)
+def test_a_config_that_cannot_be_meant(values, message):
+    with pytest.raises(ValueError, match=message):
+        ClustersConfig(**values)
