@@ -306,6 +306,26 @@ def distill(
     console.print(f"encoder: {learn(run_dir, config, out, data, changes, processes)}")
 
 
+@app.command()
+def evaluate(
+    weights: Annotated[str, typer.Argument(help="Encoder: a shipped name, or a weights file.")],
+    train: Annotated[Path, typer.Option(help="Labelled images: DIR/CLASS/image, tars with .cls, or a CSV file,label.")],
+    val: Annotated[Path, typer.Option(help="Labelled images to score on; for retrieval, the queries.")],
+    task: Annotated[str, typer.Option(help="knn, linear, logistic or retrieval.")] = "knn",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Of linear: steps, ...")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How good an encoder's frozen features are.
+
+    [dim]curate evaluate RUN/train/vits16/encoder.safetensors --train imagenet/train --val imagenet/val[/dim]
+    """
+    from pipelines.evaluate import evaluate as score
+    from pipelines.evaluate import text
+
+    facts = score(weights, train, val, task, tuple(set_ or ()))
+    print(json.dumps(facts)) if as_json else console.print(text(facts))
+
+
 @seeds_app.command("add")
 def seeds_add(
     name: Annotated[str, typer.Argument(help="The name to use in --seeds or --protect.")],

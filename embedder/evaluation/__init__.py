@@ -1,0 +1,1 @@
+"""How good frozen features are: k-NN, linear heads, logistic regression, retrieval."""
