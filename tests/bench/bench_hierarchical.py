@@ -6,14 +6,16 @@
 Rings: five of radius 1 to 5, 16,000 to 1000 points each; classes are 60 arcs of equal length. Photographs: 100 classes of 500
 down to 5, embedded by the shipped network. Figure: Kullback-Leibler divergence of the sample's shares of the true classes from
 equal shares, nats; 0 is even.
---reference PATH: a clone of facebookresearch/ssl-data-curation (CC BY-NC: run beside ours, never copied): its sampler on
-our tree, and its clusters where it runs here.
+--reference PATH: a clone of facebookresearch/ssl-data-curation (CC BY-NC: run beside ours, never copied): its clusters
+and its sampler, on the same rows with the same plan.
 The last line printed is one JSON object.
 """
 
 import argparse
+import contextlib
 import json
 import os
+import random
 import sys
 import time
 from pathlib import Path
@@ -34,8 +36,16 @@ RINGS = (16_000, 8000, 4000, 2000, 1000)
 ARCS = 4  # of the smallest ring
 MOST, FEWEST, SEEDS = 500, 5, 5
 PLANS = {
-    "rings": (LevelPlan(k=1000, rounds=10, nearest=10), LevelPlan(k=150, rounds=10, nearest=3), LevelPlan(k=30)),
-    "photographs": (LevelPlan(k=1000, rounds=10, nearest=4), LevelPlan(k=250, rounds=10, nearest=2), LevelPlan(k=100)),
+    "rings": (
+        LevelPlan(k=1000, rounds=10, nearest=10),
+        LevelPlan(k=150, rounds=10, nearest=3),
+        LevelPlan(k=30, rounds=10, nearest=2),
+    ),
+    "photographs": (
+        LevelPlan(k=1000, rounds=10, nearest=4),
+        LevelPlan(k=250, rounds=10, nearest=2),
+        LevelPlan(k=100, rounds=10),
+    ),
 }
 SHARE = 10  # one row in so many is sampled
 ITERATIONS = 25
@@ -92,16 +102,27 @@ def parents(levels: list[Level]) -> list[Ints]:
     return [level.labels for level in levels[1:]]
 
 
-def reference_sample(path: Path, levels: list[Level], target: int, seed: int) -> Ints:
-    """Row numbers that the reference's sampler draws from our tree."""
+def reference_sample(path: Path, x: Floats, plans: tuple[LevelPlan, ...], target: int, seed: int) -> Ints:
+    """Row numbers that the reference draws, from clusters of its own making."""
     sys.path.insert(0, str(path))
-    from src import hierarchical_sampling  # type: ignore[import-not-found]
+    from src import hierarchical_kmeans_gpu, hierarchical_sampling  # type: ignore[import-not-found]
     from src.clusters import HierarchicalCluster  # type: ignore[import-not-found]
 
-    np.random.seed(seed)  # the reference draws from the global state
-    tree = HierarchicalCluster()
-    tree.n_levels = len(levels)
-    return np.asarray(hierarchical_sampling.hierarchical_sampling(tree, target), np.int64)
+    vars(np).setdefault("Inf", np.inf)  # it was written for numpy 1
+    np.random.seed(seed)  # the reference draws from global states
+    random.seed(seed)
+    torch.manual_seed(seed)
+    with contextlib.redirect_stdout(sys.stderr):
+        found = hierarchical_kmeans_gpu.hierarchical_kmeans_with_resampling(
+            torch.from_numpy(x).double(),
+            [plan.k for plan in plans],
+            len(plans),
+            [plan.nearest for plan in plans],
+            n_resamples=max(plan.rounds for plan in plans),
+            verbose=False,
+        )
+        tree = HierarchicalCluster.from_dict(found)
+        return np.asarray(hierarchical_sampling.hierarchical_sampling(tree, target), np.int64)
 
 
 def measure(x: Floats, truth: Ints, plans: tuple[LevelPlan, ...], seed: int, reference: Path | None) -> dict[str, float]:
@@ -115,7 +136,7 @@ def measure(x: Floats, truth: Ints, plans: tuple[LevelPlan, ...], seed: int, ref
         "random": rng.choice(len(x), target, replace=False),
     }
     if reference:
-        samples["reference"] = reference_sample(reference, levels, target, seed)
+        samples["reference"] = reference_sample(reference, x, plans, target, seed)
     return {name: round(divergence(truth[rows], classes), 5) for name, rows in samples.items()}
 
 
