@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from embedder.encoder import Encoder, load_encoder
+from embedder.evaluation.dense import DenseConfig, depth, read_maps, segmentation
 from embedder.evaluation.features import Features, class_tokens, embed, numbered
 from embedder.evaluation.folder import labelled
 from embedder.evaluation.knn import accuracy
@@ -28,23 +29,29 @@ class EvaluateConfig:
 
     linear: LinearConfig = field(default_factory=LinearConfig)
     """The linear probe's length and grid."""
+    dense: DenseConfig = field(default_factory=DenseConfig)
+    """The head of segmentation and depth."""
 
 
+DENSE = ("segmentation", "depth")
 LAYERS = 4  # blocks that the linear probe may look at
 
 
 def evaluate(weights: str, train: Path, val: Path, task: str, changes: Said = ()) -> dict[str, Any]:
     """The figures of one task, with what they were taken on.
 
-    changes: linear.key=value, for the linear task. Raises ValueError for an encoder, a folder or a task that is
-    not there.
+    changes: linear.key=value for the linear task, dense.key=value for segmentation and depth.
+    Raises ValueError for an encoder, a folder or a task that is not there.
     """
-    if task not in TASKS:
-        raise RecipeError(f"no task {task!r}: {', '.join(TASKS)}")
-    if changes and task != "linear":
-        raise RecipeError(f"--set changes the linear task, and {task} has nothing to set")
+    if task not in (*TASKS, *DENSE):
+        raise RecipeError(f"no task {task!r}: {', '.join((*TASKS, *DENSE))}")
+    sections = {"linear": "linear", **dict.fromkeys(DENSE, "dense")}
+    if any(change.split(".")[0] != sections.get(task) for change in changes):
+        raise RecipeError(f"{task} has nothing to set" + (f" but {sections[task]}.KEY" if task in sections else ""))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder = load_encoder(weights, device)
+    if task in DENSE:
+        return _dense(encoder, train, val, task, build(EvaluateConfig, {}, changes).dense)
     found, known, asked = TASKS[task](encoder, train, val, changes)
     classes = len({*known.labels, *asked.labels})
     told = {"task": task, "encoder": encoder.name, "digest": encoder.digest, "classes": classes}
@@ -56,6 +63,14 @@ def evaluate(weights: str, train: Path, val: Path, task: str, changes: Said = ()
 def text(facts: dict[str, Any]) -> str:
     """The figures for people, one a line."""
     return "\n".join(f"{key}: {f'{value:.4f}' if isinstance(value, float) else value}" for key, value in facts.items())
+
+
+def _dense(encoder: Encoder, train: Path, val: Path, task: str, cfg: DenseConfig) -> dict[str, Any]:
+    known, asked = (read_maps(encoder, where, task, cfg.layers) for where in (train, val))
+    found = (segmentation if task == "segmentation" else depth)(known, asked, cfg)
+    counts = {"train_images": len(known.truth_NSS), "val_images": len(asked.truth_NSS)}
+    skipped = {"train_skipped": known.skipped, "val_skipped": asked.skipped}
+    return {"task": task, "encoder": encoder.name, "digest": encoder.digest} | counts | skipped | found
 
 
 Answer = tuple[dict[str, Any], Features, Features]

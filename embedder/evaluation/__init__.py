@@ -1,1 +1,1 @@
-"""How good frozen features are: k-NN, linear heads, logistic regression, retrieval."""
+"""How good frozen features are: k-NN, linear heads, logistic regression, retrieval, segmentation, depth."""

@@ -3,8 +3,8 @@
     python -m tests.bench.bench_knn --train DIR --labels FILE --val DIR --json
 
 DIR holds tars of KEY.jpg (and, in --val, KEY.cls); FILE is Parquet with columns key, wnid.
-Protocol: DINOv2's (k = 20, cosine, votes weighted by softmax at 0.07 of the 200 nearest). Raw pixels: 32 x 32, first 256 principal axes,
-same vote.
+Protocol: DINOv2's (k = 20, cosine, votes weighted by softmax at 0.07 of the 200 nearest). Raw pixels: 32 x 32, first 256
+principal axes, same vote.
 The last line printed is one JSON object.
 """
 

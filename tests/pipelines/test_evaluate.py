@@ -42,6 +42,21 @@ def test_every_task_tells_red_from_blue_and_says_what_it_skipped(place: Path) ->
         assert facts["val_skipped"] == {"not_an_image": 1}
 
 
+def test_segmentation_and_depth_by_their_folders(tmp_path: Path) -> None:
+    for folder in ("images", "masks", "depth"):
+        (tmp_path / folder).mkdir()
+    half = np.arange(64)[None].repeat(64, 0) < 32
+    Image.fromarray(np.where(half[..., None], (230, 30, 30), (30, 30, 230)).astype(np.uint8)).save(
+        tmp_path / "images" / "a.png"
+    )
+    Image.fromarray(half.astype(np.uint8)).save(tmp_path / "masks" / "a.png")
+    np.save(tmp_path / "depth" / "a.npy", np.where(half, 2.0, 6.0))
+    changes = ("dense.steps=40", "dense.batch=2", "dense.rate=0.01")
+    found = {task: evaluate("vitti16-small", tmp_path, tmp_path, task, changes) for task in ("segmentation", "depth")}
+    assert found["segmentation"]["train_images"] == 1
+    assert set(found["depth"]) >= {"rmse", "abs_rel", "delta1", "val_skipped"}
+
+
 def test_the_verb_prints_one_json_object(place: Path) -> None:
     told = CliRunner().invoke(
         app, ["evaluate", "vitti16-small", "--train", f"{place}/train", "--val", f"{place}/val", "--json"]
