@@ -309,7 +309,7 @@ def distill(
 @app.command()
 def evaluate(
     weights: Annotated[str, typer.Argument(help="Encoder: a shipped name, or a weights file.")],
-    train: Annotated[Path, typer.Option(help="DIR/CLASS/image, tars with .cls, CSV file,label; or images/ and masks/, depth/.")],
+    train: Annotated[Path, typer.Option(help="DIR/CLASS/image, tars with .cls, CSV file,label; or images/ and masks/, depth/")],
     val: Annotated[Path, typer.Option(help="Labelled images to score on; for retrieval, the queries.")],
     task: Annotated[str, typer.Option(help="knn, linear, logistic, retrieval, segmentation or depth.")] = "knn",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="linear.* or dense.*")] = None,
