@@ -2,7 +2,8 @@
 
 A stage is a function and a card that describes it. `MapStage`: one part in, one part out, rows in rows out.
 `WholeStage`: all parts in, any parts out. `PlannedStage`: the same, but the parts are known beforehand and each is made
-on its own. `RoundsStage`: rounds of these, until enough. `JournalStage`: like the first, but safe at every row. None knows Ray or progress bars.
+on its own. `RoundsStage`: rounds of these, until enough. `JournalStage`: like the first, but safe at every row. None knows
+Ray or progress bars.
 """
 
 from __future__ import annotations

@@ -124,4 +124,3 @@ def render_beside(rows: list[dict[str, Any]]) -> Table:
         numbers = (f"{row[name]:,.1f}" for name in ("plan", "low", "high", "fact"))
         table.add_row(row["what"], row["noun"], *numbers, "" if row["percent_off"] is None else f"{row['percent_off']:+.1f}")
     return table
-
