@@ -12,7 +12,7 @@ Letters: B images, M tokens of all images, H W pixels, P patches, T tokens (1 cl
 N heads, F hidden width, E output width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,18 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-Ffn = Literal["mlp", "swiglu"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """The four numbers that name a size."""
-
-    width: int
-    depth: int
-    heads: int
-    ffn: Ffn = "mlp"
-
+from embedder.layers import Block, Groups, Variant
 
 # Sources: ti, DeiT (arXiv 2012.12877 table 1); s, b, l, DINOv2 (arXiv 2304.07193 table 17, whose 18 blocks for B is a
 # misprint: code and checkpoint have 12) ; h, ViT-H of arXiv 2010.11929 table 1; g, DINOv2 with SwiGLU.
@@ -81,104 +70,6 @@ class VitConfig:
     def blocks(self) -> int:
         """Number of transformer blocks."""
         return self.depth or VARIANTS[self.variant].depth
-
-
-Groups = list[tuple[int, int]]  # (images, tokens of each) of every batch, in the order of its tokens
-
-
-def attend(qkv_M3Nd: Tensor, groups: Groups) -> Tensor:
-    """(M, N, d): softmax attention within each image of each group."""
-    sizes = [images * tokens for images, tokens in groups]
-    mixed = []
-    for part, (images, tokens) in zip(qkv_M3Nd.split(sizes), groups, strict=True):
-        q, k, v = part.unflatten(0, (images, tokens)).permute(2, 0, 3, 1, 4)  # each (B, N, T, d)
-        mixed.append(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1))
-    return torch.cat(mixed) if len(mixed) > 1 else mixed[0]
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention with one joint projection for queries, keys and values."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x_MD: Tensor, groups: Groups) -> Tensor:
-        qkv_M3Nd = self.qkv(x_MD).unflatten(-1, (3, self.heads, -1))
-        return self.proj(attend(qkv_M3Nd, groups).flatten(1))
-
-
-class Mlp(nn.Module):
-    """Two layers with GELU, hidden width four times the input."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.fc2(functional.gelu(self.fc1(x_BTD)))
-
-
-class SwiGlu(nn.Module):
-    """Gated feed-forward; hidden width is 2/3 of the MLP's, rounded up to a multiple of 8 (DINOv2)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        hidden = (4 * width * 2 // 3 + 7) // 8 * 8
-        self.w12 = nn.Linear(width, 2 * hidden)
-        self.w3 = nn.Linear(hidden, width)
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        gate_BTF, value_BTF = self.w12(x_BTD).chunk(2, dim=-1)
-        return self.w3(functional.silu(gate_BTF) * value_BTF)
-
-
-class LayerScale(nn.Module):
-    """One learned gain per channel on a residual branch."""
-
-    def __init__(self, width: int, initial: float) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.full((width,), initial))
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        return x_BTD * self.gamma
-
-
-class Block(nn.Module):
-    """Pre-norm attention and feed-forward, each on a scaled residual branch, over all tokens of several batches."""
-
-    def __init__(self, shape: Variant, layerscale: float, drop: float = 0.0) -> None:
-        super().__init__()
-        self.drop = drop
-        self.norm1 = nn.LayerNorm(shape.width, eps=1e-6)
-        self.attn = Attention(shape.width, shape.heads)
-        self.ls1 = LayerScale(shape.width, layerscale)
-        self.norm2 = nn.LayerNorm(shape.width, eps=1e-6)
-        self.mlp = SwiGlu(shape.width) if shape.ffn == "swiglu" else Mlp(shape.width)
-        self.ls2 = LayerScale(shape.width, layerscale)
-
-    def forward(self, x_MD: Tensor, groups: Groups) -> Tensor:
-        x_MD = self._with(x_MD, groups, lambda x, some: self.ls1(self.attn(self.norm1(x), some)))
-        return self._with(x_MD, groups, lambda x, _: self.ls2(self.mlp(self.norm2(x))))
-
-    def _with(self, x_MD: Tensor, groups: Groups, branch: Callable[[Tensor, Groups], Tensor]) -> Tensor:
-        """x and a branch of it: in training, of a random subset of each group's images, which counts for all of them."""
-        if not (self.training and self.drop):
-            return x_MD + branch(x_MD, groups)
-        kept = [(max(1, int(images * (1 - self.drop))), tokens) for images, tokens in groups]
-        at_m, start = list[Tensor](), 0
-        for (images, tokens), (few, _) in zip(groups, kept, strict=True):
-            chosen = torch.randperm(images, device=x_MD.device)[:few]
-            at_m.append((start + chosen[:, None] * tokens + torch.arange(tokens, device=x_MD.device)).flatten())
-            start += images * tokens
-        at = torch.cat(at_m)
-        made = branch(x_MD[at], kept).split([few * tokens for few, tokens in kept])
-        weights = [images / few for (images, _), (few, _) in zip(groups, kept, strict=True)]
-        scaled = torch.cat([part * weight for part, weight in zip(made, weights, strict=True)])
-        return x_MD.index_add(0, at, scaled.to(x_MD.dtype))
 
 
 class PatchEmbed(nn.Module):

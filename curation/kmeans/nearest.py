@@ -25,7 +25,7 @@ WHOLE = 2048  # rows of one whole product
 LEAST = 256  # centroids, and twice the dimensions, below which sketches do not pay
 AXES = (32, 64, 96, 128, 192)  # that are tried
 SAMPLE = 16  # tiles that tell which pays
-# Prices in whole products: of remembering, of sketching, of a share of the axes, of a share of the centroids (measured).
+# Prices in whole products: of remembering, of sketching, of a share of the axes, of a share of the centroids (set by eye).
 RECALL, COMPARE, ALONG, TILED = 0.1, 0.25, 1.3, 1.5
 ROUNDING = 1e-5  # of a score, in units of |x| max |c|: more than float32 products of this length are off by
 REMAINDER = 1e-6  # squared, of |x|: the same for lengths

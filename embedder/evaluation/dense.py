@@ -6,6 +6,7 @@ Letters: N images, B images of a batch, F feature width, h w patches, S pixels (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,7 +188,7 @@ def _to_pixels(out_BChw: Tensor, truth_BSS: Tensor) -> Tensor:
     return functional.interpolate(out_BChw, size=truth_BSS.shape[1:], mode="bilinear", align_corners=False)
 
 
-def _fit(head: nn.Module, train: Maps, cfg: DenseConfig, loss) -> None:  # noqa: ANN001 (two tensors to one)
+def _fit(head: nn.Module, train: Maps, cfg: DenseConfig, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     torch.manual_seed(0)
     optimiser = torch.optim.AdamW(head.parameters(), lr=cfg.rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 1e-3, cfg.steps)

@@ -124,7 +124,7 @@ def _inside(rgb: NDArray[np.uint8], box: NDArray[np.int64], scale: NDArray[np.fl
 
 
 def resized(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """(H, W, 3) to (3, side, side): bicubic with antialiasing, Pillow's but for a grey level here and there."""
+    """(H, W, 3) to (3, side, side): bicubic with antialiasing, Pillow's but for a grey level here and there, at worst 12."""
     pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None]
     out = interpolate(pixels, size=(side, side), mode="bicubic", antialias=True)
     return out[0].numpy()  # as torch leaves it: to put channels last takes as long again as a third of the resizing

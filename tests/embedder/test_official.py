@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from embedder.encoder import load_encoder
+from embedder.layers import Variant
 from embedder.official import config_of, export, read_official
-from embedder.vit import VARIANTS, Variant, VisionTransformer, VitConfig
+from embedder.vit import VARIANTS, VisionTransformer, VitConfig
 from tests.embedder.golden_dinov2 import GOLDEN, fill, picture
 
 
