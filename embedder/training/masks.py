@@ -12,11 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from embedder.training.draws import stream, uniforms
+
+_MASK = 31  # stream
 LEAST, TRIES = 4, 10  # patches of a block; draws before a crop is left as it is
 
 
@@ -46,36 +51,32 @@ def ratios(crops: int, cfg: MaskConfig, seed: int, step: int) -> np.ndarray:
 
 def masks(crops: Sequence[int], of: int, grid: tuple[int, int], cfg: MaskConfig, seed: int, step: int) -> Tensor:
     """(N, P) bool. crops: the places of this process's crops among the `of` of all processes; grid: rows, columns."""
-    wanted = ratios(of, cfg, seed, step)
-    drawn = [_blocks(grid, int(wanted[at] * grid[0] * grid[1]), np.random.default_rng((seed, step, at))) for at in crops]
-    return (
-        torch.from_numpy(np.stack(drawn).reshape(len(drawn), -1))
-        if drawn
-        else torch.zeros(0, grid[0] * grid[1], dtype=torch.bool)
-    )
+    place_N = np.asarray(crops, np.int64)
+    wanted_N = (ratios(of, cfg, seed, step)[place_N] * grid[0] * grid[1]).astype(np.int64)
+    mask_Nrc = np.zeros((len(place_N), *grid), bool)
+    hidden_N, failed_N = np.zeros_like(wanted_N), np.zeros_like(wanted_N)
+    for turn in count():
+        at = np.flatnonzero((hidden_N < wanted_N) & (failed_N < TRIES))
+        if not len(at):
+            return torch.from_numpy(mask_Nrc.reshape(len(place_N), -1))
+        most = np.minimum(wanted_N[at] - hidden_N[at], grid[0] * grid[1] // 2)
+        block = _blocks(grid, most, uniforms(stream(seed, _MASK, step, turn), place_N[at], 4))
+        new = (block & ~mask_Nrc[at]).sum(axis=(1, 2))
+        good = (new > 0) & (new <= most)
+        mask_Nrc[at[good]] |= block[good]
+        hidden_N[at[good]] += new[good]
+        failed_N[at] = np.where(good, 0, failed_N[at] + 1)
+    raise AssertionError("the count has no end")
 
 
-def _blocks(grid: tuple[int, int], wanted: int, rng: np.random.Generator) -> np.ndarray:
-    """(rows, columns) bool with at most `wanted` patches hidden."""
-    mask, hidden = np.zeros(grid, bool), 0
-    while hidden < wanted:
-        block = _block(mask, min(wanted - hidden, grid[0] * grid[1] // 2), rng)
-        if block is None:
-            break
-        mask[block] = True
-        hidden = int(mask.sum())
-    return mask
-
-
-def _block(mask: np.ndarray, most: int, rng: np.random.Generator) -> tuple[slice, slice] | None:
-    """A block that hides between 1 and `most` more patches, or None if none was drawn."""
-    for _ in range(TRIES):
-        area, stretch = rng.uniform(LEAST, max(LEAST, most)), math.exp(rng.uniform(math.log(0.3), -math.log(0.3)))
-        height, width = round(math.sqrt(area * stretch)), round(math.sqrt(area / stretch))
-        if not (0 < height < mask.shape[0] and 0 < width < mask.shape[1]):
-            continue
-        top, left = (int(rng.integers(0, room + 1)) for room in (mask.shape[0] - height, mask.shape[1] - width))
-        block = slice(top, top + height), slice(left, left + width)
-        if 0 < (~mask[block]).sum() <= most:
-            return block
-    return None
+def _blocks(grid: tuple[int, int], most: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N, rows, columns): one block of each crop, of about LEAST to `most` patches; empty where it would not fit."""
+    rows, columns = grid
+    area, stretch = LEAST + (np.maximum(LEAST, most) - LEAST) * u[:, 0], np.exp(math.log(0.3) * (1 - 2 * u[:, 1]))
+    height, width = np.rint(np.sqrt(area * stretch)), np.rint(np.sqrt(area / stretch))
+    fits = (height > 0) & (height < rows) & (width > 0) & (width < columns)
+    top, left = np.floor(u[:, 2] * (rows - height + 1)), np.floor(u[:, 3] * (columns - width + 1))
+    r, c = np.arange(rows), np.arange(columns)
+    inside_Nr = (r >= top[:, None]) & (r < (top + height)[:, None]) & fits[:, None]
+    inside_Nc = (c >= left[:, None]) & (c < (left + width)[:, None])
+    return inside_Nr[:, :, None] & inside_Nc[:, None, :]
