@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
 
 from embedder.training.batches import DataConfig
 from embedder.training.masks import MaskConfig
@@ -69,3 +71,18 @@ class TrainConfig:
                 f"loop.batch ({self.loop.batch}) is no multiple of {world} processes x {self.loop.accumulate} accumulations"
             )
         return per
+
+
+def from_table(table: Mapping[str, Mapping[str, Any]]) -> TrainConfig:
+    """A config from parsed TOML (lists stand for tuples). Raises ValueError for a section or key that is not known."""
+    kinds = get_type_hints(TrainConfig)
+    if unknown := sorted(set(table) - set(kinds)):
+        raise ValueError(f"a training has no section [{unknown[0]}]; it has {', '.join(kinds)}")
+    sections = {name: _section(kinds[name], name, values) for name, values in table.items()}
+    return TrainConfig(**sections)
+
+
+def _section(kind: type, name: str, values: Mapping[str, Any]) -> Any:
+    if unknown := sorted(set(values) - {f.name for f in fields(kind)}):
+        raise ValueError(f"[{name}] has no key {unknown[0]}")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

@@ -19,9 +19,9 @@ from embedder.training.student_teacher import HeadConfig, LossConfig, parts
 from embedder.vit import VitConfig
 
 
-def teacher_of(folder: Path) -> nn.ModuleDict:
-    """The averaged networks of the last checkpoint in `folder`. Raises ValueError if there is none."""
-    saved = checkpoint.found(folder)
+def teacher_of(folder: Path, at: Path | None = None) -> nn.ModuleDict:
+    """The averaged networks of the checkpoint `at`, or of the last one in `folder`. Raises ValueError if there is none."""
+    saved = [at] if at else checkpoint.found(folder)
     if not saved:
         raise ValueError(f"no checkpoint in {folder}: distillation needs a finished training, whose heads it learns from")
     config = json.loads((saved[-1] / checkpoint.LOOP).read_text())["config"]
