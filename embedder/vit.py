@@ -23,8 +23,9 @@ from torch.utils.checkpoint import checkpoint
 
 from embedder.layers import Block, Groups, Variant
 
-# Sources: ti, DeiT (arXiv 2012.12877 table 1); wee, timm's vit_wee_patch16_reg1_gap_256; s, b, l, DINOv2 (arXiv 2304.07193 table 17, whose 18 blocks for B is a
-# misprint: code and checkpoint have 12) ; h, ViT-H of arXiv 2010.11929 table 1; g, DINOv2 with SwiGLU.
+# Sources: ti, DeiT (arXiv 2012.12877 table 1); wee, timm's vit_wee_patch16_reg1_gap_256; s, b, l, DINOv2 (arXiv 2304.07193
+# table 17, whose 18 blocks for B is a misprint: code and checkpoint have 12); h, ViT-H of arXiv 2010.11929 table 1; g, DINOv2
+# with SwiGLU.
 VARIANTS = {
     "ti": Variant(width=192, depth=12, heads=3),
     "wee": Variant(width=256, depth=14, heads=4),
