@@ -1,8 +1,4 @@
-"""Batches of a training: crops of a manifest's images, in an order that is a function of (seed, position) alone.
-
-Global batch b holds positions b * W to (b + 1) * W, where W is the images of all processes; process r has its contiguous
-share. Which image stands at a position, how it is cropped and what happens to its colours depend on nothing else: a
-training that was stopped, or goes on with another number of processes, sees the same.
+"""Batches whose images are read and decoded each time that they are seen, ahead of time, by processes.
 
 Letters: B images of a process, L local crops, G l sides of global and local crops.
 """
@@ -10,118 +6,40 @@ Letters: B images of a process, L local crops, G l sides of global and local cro
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedder.training.augment import ColourConfig, coloured, drawn, joined
 from embedder.training.crop_pool import CropPool, Job, Workers
-from embedder.training.crops import GLOBALS, CropConfig
+from embedder.training.crops import CropConfig
+from embedder.training.loader import Batch, DataConfig, Loader
 from embedder.training.manifest import Ref
-from embedder.training.manifest_rows import read_manifest
-from embedder.training.sampler import Mix, Order, mix
-from embedder.training.weighting import orders
 from embedder.training.worker import Pixels, Share
 
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig(CropConfig, ColourConfig):
-    """What a training sees of its images."""
-
-    balance: str = ""
-    """A column of the manifest ("cluster", "seed_set") whose values get equal weight; "" leaves the weights as they are."""
-    homogeneous: dict[str, float] = field(default_factory=dict)
-    """Share of batches that hold one component alone, by its name: { imagenet = 0.1 }. The other batches hold everything."""
-    component: str = "seed_set"
-    """The column of the manifest that `homogeneous` names values of."""
-    workers: int = -1
-    """Processes that decode: -1 is one per core, shared among the processes of this machine; 0 is none."""
-    ahead: int = 4
-    """Batches that are made ahead of time."""
-
-    def __post_init__(self) -> None:
-        CropConfig.__post_init__(self)
-        ColourConfig.__post_init__(self)
-        if self.workers < -1 or self.ahead < 1:
-            raise ValueError(f"data.workers is -1 or more, data.ahead 1 or more, not {self.workers} and {self.ahead}")
-
-    @property
-    def groups(self) -> list[str]:
-        """Columns of the manifest that are needed beside those that say where the bytes are."""
-        names = [self.balance, self.component if self.homogeneous else ""]
-        return list(dict.fromkeys(name for name in names if name))
+__all__ = ["Batch", "Batches", "DataConfig"]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """globals_ (2B, 3, G, G) and locals_ (L x B, 3, l, l) float32, normalised, all first crops first, then all second ones,
-    and so on; keys: image_id of the B images; skipped: reason -> images of this process passed over since the start.
-    """
+class Batches(Loader):
+    """As Loader; any pool of images, on any fsspec path."""
 
-    globals_: torch.Tensor
-    locals_: torch.Tensor
-    keys: list[str]
-    skipped: dict[str, int]
-
-
-class Batches:
-    """Endless batches of `batch` images for process `rank` of `world`; iterate to get them from where the state says.
-
-    data, run: as for read_manifest. device: where the batches come to be, and where colours are worked on.
-    digest: of the manifest. Raises ValueError for data that cannot be trained on.
-    """
-
-    def __init__(
-        self,
-        data: str,
-        cfg: DataConfig,
-        *,
-        batch: int,
-        seed: int,
-        rank: int = 0,
-        world: int = 1,
-        run: str = "",
-        device: str | torch.device = "cpu",
-    ) -> None:
-        if batch < 1 or not 0 <= rank < world:
-            raise ValueError(f"batches of {batch} images for process {rank} of {world}")
-        self.cfg, self.batch, self.seed, self.rank, self.world = cfg, batch, seed, rank, world
+    def prepare(self) -> None:
         self._ready: Workers | None = self._workers()  # they load their libraries while the manifest is read
-        self.manifest = read_manifest(data, run, cfg.groups)
-        self.digest, self.device = self.manifest.digest, torch.device(device)
-        self.mix: Mix = mix(cfg.homogeneous, seed)
-        self.orders: dict[str | None, tuple[Order, NDArray[np.int64] | None]] = orders(
-            self.manifest, cfg.balance, cfg.component, cfg.homogeneous, seed
-        )
-        self.position, self.skipped = 0, Counter[str]()
-
-    @property
-    def whole(self) -> int:
-        """Images of a global batch."""
-        return self.batch * self.world
-
-    def state_dict(self) -> dict[str, Any]:
-        """What has to be kept to go on after the last batch that was given out."""
-        return {"position": self.position, "whole": self.whole, "seed": self.seed, "skipped": dict(self.skipped)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there: the next iterator does. Raises ValueError if that cannot be the same order."""
-        if state["seed"] != self.seed:
-            raise ValueError(f"the order of seed {state['seed']} cannot be gone on with under seed {self.seed}")
-        if self.cfg.homogeneous and state["whole"] != self.whole:
-            raise ValueError(f"homogeneous batches of {state['whole']} images cannot go on as batches of {self.whole}")
-        self.position, self.skipped = int(state["position"]), Counter(state["skipped"])
 
     def __iter__(self) -> Iterator[Batch]:
         begin = self.position
         for job, wide, near in self._jobs(begin):
-            yield self._batch(begin, job, wide, near)
+            row_B = self._held(self.positions(begin, job.number), np.array(job.attempts))
+            yield self.given(begin, job.number, row_B, job.skipped, (torch.from_numpy(wide), torch.from_numpy(near)))
+
+    def _held(self, position_B: NDArray[np.int64], attempt_B: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(B,) rows at positions, each the candidate whose turn it was."""
+        row_B = np.empty_like(position_B)
+        for attempt in np.unique(attempt_B):
+            row_B[attempt_B == attempt] = self.rows(position_B[attempt_B == attempt], int(attempt))
+        return row_B
 
     def pixels(self) -> Iterator[tuple[Pixels, Pixels]]:
         """Endless crops before colours, uint8: (2, B, 3, G, G) and (L, B, 3, l, l), good until the next; the state stays."""
@@ -131,7 +49,7 @@ class Batches:
         """Finished jobs in order, from position `begin`; others are under way meanwhile."""
 
         def candidates(number: int, places: Sequence[int], attempt: int) -> list[Ref]:
-            position_N = self._positions(begin, number)[list(places)]
+            position_N = self.positions(begin, number)[list(places)]
             return [self.manifest.ref(int(row)) for row in self.rows(position_N, attempt)]
 
         workers, self._ready = self._ready or self._workers(), None
@@ -140,7 +58,7 @@ class Batches:
             for number in count():
                 while pool.free:
                     later = number + len(pool.jobs)
-                    pool.start(later, self._positions(begin, later).tolist())
+                    pool.start(later, self.positions(begin, later).tolist())
                 yield pool.finished()
                 pool.release()
         finally:
@@ -148,44 +66,11 @@ class Batches:
 
     def _workers(self) -> Workers:
         crops = CropConfig(**{name: getattr(self.cfg, name) for name in CropConfig.__dataclass_fields__})
-        return Workers(Share(crops, self.seed, self.batch, self.cfg.ahead), _cores(self.cfg.workers))
-
-    def _positions(self, begin: int, number: int) -> NDArray[np.int64]:
-        """(B,) of this process's images in the order of the training."""
-        return begin + number * self.whole + self.rank * self.batch + np.arange(self.batch)
-
-    def rows(self, position_N: NDArray[np.int64], attempt: int = 0) -> NDArray[np.int64]:
-        """(N,) rows of the manifest at positions of one global batch."""
-        name, before = self.mix.of(int(position_N[0]) // self.whole)
-        order, rows = self.orders[name]
-        inside = position_N if not self.cfg.homogeneous else before * self.whole + position_N % self.whole
-        found = order.at(inside, attempt)
-        return found if rows is None else rows[found]
-
-    def _batch(self, begin: int, job: Job, wide: Pixels, near: Pixels) -> Batch:
-        """The tensors of a finished job; what it counted is counted from here on."""
-        position_B = self._positions(begin, job.number)
-        attempts = np.array(job.attempts)
-        row_B = np.empty(self.batch, np.int64)
-        for attempt in np.unique(attempts):
-            row_B[attempts == attempt] = self.rows(position_B[attempts == attempt], int(attempt))
-        self.skipped += job.skipped
-        self.position = begin + (job.number + 1) * self.whole
-        globals_ = self._coloured(wide, position_B, 0)
-        locals_ = self._coloured(near, position_B, GLOBALS)
-        return Batch(globals_, locals_, [self.manifest.key(int(row)) for row in row_B], dict(self.skipped))
-
-    def _coloured(self, pixels_CB3SS: Pixels, position_B: NDArray[np.int64], first: int) -> torch.Tensor:
-        """(C x B, 3, S, S): crops number `first` and on."""
-        side = pixels_CB3SS.shape[-1]
-        if not len(pixels_CB3SS):
-            return torch.empty(0, 3, side, side, device=self.device)
-        edits = joined([drawn(self.cfg, self.seed, position_B, first + crop) for crop in range(len(pixels_CB3SS))])
-        flat = torch.from_numpy(pixels_CB3SS.reshape(-1, 3, side, side))
-        return coloured(flat.to(self.device), edits)
+        return Workers(Share(crops, self.seed, self.batch, self.cfg.ahead), cores(self.cfg.workers))
 
 
-def _cores(asked: int) -> int:
+def cores(asked: int) -> int:
+    """Cores for the work of this process: `asked`, or where that is -1 its part of those of this machine."""
     if asked >= 0:
         return asked
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -110,8 +110,7 @@ class CropPool:
         job.skipped[reason] += 1
         job.attempts[task.image] += 1
         if job.attempts[task.image] >= ATTEMPTS:
-            told = ", ".join(f"{name} {times}" for name, times in job.skipped.most_common())
-            raise ValueError(f"{ATTEMPTS} images in a row are no use, the last one {task.ref.uri}: {told}")
+            raise no_use(task.ref, job.skipped)
         self._ask(job, [task.image], job.attempts[task.image])
 
     def _drive(self, worker: subprocess.Popen[bytes], link: Connection) -> None:
@@ -160,6 +159,12 @@ class CropPool:
             worker.wait()
             thread.join()
             link.close()
+
+
+def no_use(last: Ref, skipped: Counter[str]) -> ValueError:
+    """What is told when ATTEMPTS candidates of a slot were of no use."""
+    told = ", ".join(f"{name} {times}" for name, times in skipped.most_common())
+    return ValueError(f"{ATTEMPTS} images in a row are no use, the last one {last.uri}: {told}")
 
 
 def _memory(size: int) -> int:

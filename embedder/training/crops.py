@@ -4,7 +4,7 @@ As torchvision's RandomResizedCrop on Pillow images (dinov2/data/augmentations.p
 tries, else the largest central part; bicubic with antialiasing. Differs: a large JPEG is decoded at the smallest DCT
 scale that still gives every crop `headroom` times its side, and crops are not flipped here (augment.py does).
 
-Letters: C crops of an image, T tries, S side of a crop. Pixels are uint8.
+Letters: B images, C crops of an image, N = B x C, T tries, S side of a crop. Pixels are uint8.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import ExifTags
 from torch.nn.functional import interpolate
 
 from curation.decode import decode_rgb, opened
-from embedder.training.draws import stream, uniforms
+from embedder.training.draws import UInts, bits, numbers, stream
 
 GLOBALS = 2  # crops of an image; DINOv2's losses are written for two
 TRIES = 10
@@ -69,43 +69,63 @@ class CropConfig:
         return sum(3 * side * side for side in self.sides)
 
 
-def boxes(height: int, width: int, cfg: CropConfig, seed: int, position: int) -> NDArray[np.int64]:
-    """(C, 4) top, left, height, width of the crops of the image at a position of the order, global crops first."""
-    area = np.array([cfg.global_area] * GLOBALS + [cfg.local_area] * cfg.locals_)
-    count = len(area)
-    drawn = uniforms(stream(seed, _PLACE), np.array([position]), count * (2 * TRIES + 2))[0]
-    size_CT = drawn[: count * 2 * TRIES].reshape(2, count, TRIES)
-    target = height * width * (area[:, :1] + (area[:, 1:] - area[:, :1]) * size_CT[0])
+def boxes(
+    height_B: NDArray[np.int64], width_B: NDArray[np.int64], cfg: CropConfig, seed: int, position_B: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(B, C, 4) top, left, height, width of the crops of images at positions of the order, global crops first."""
+    count, images = len(cfg.sides), len(position_B)
+    word_N = np.repeat(bits(stream(seed, _PLACE), position_B), count)
+    crop_N = np.tile(np.arange(count), images)
+    height_N, width_N = np.repeat(height_B, count), np.repeat(width_B, count)
+    size_N2, tried = _central(height_N, width_N), 0
+    unfit = np.arange(len(word_N))
+    for tries in (TRIES,) if images == 1 else (1, TRIES - 1):  # most fit at once: of many images, only the others go on
+        column = crop_N[unfit, None] * TRIES + np.arange(tried, tried + tries)
+        room = height_N[unfit, None], width_N[unfit, None]
+        found_N2, fits = _fitting(*room, word_N[unfit, None], column, cfg)
+        size_N2[unfit[fits]] = found_N2[fits]
+        unfit, tried = unfit[~fits], tried + tries
+    where = [numbers(word_N, 2 * count * TRIES + crop_N + axis * count) for axis in (0, 1)]
+    room_N2 = np.stack([height_N, width_N], 1) - size_N2
+    place_N2 = np.floor(np.stack(where, 1) * (room_N2 + 1)).astype(np.int64)
+    place_N2[unfit] = room_N2[unfit] // 2
+    return np.concatenate([place_N2, size_N2], 1).reshape(images, count, 4)
+
+
+def _fitting(
+    height_N1: NDArray[np.int64], width_N1: NDArray[np.int64], word_N1: UInts, column_NT: NDArray[np.int64], cfg: CropConfig
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(N, 2) height and width of the first of some tries that fits into its image, and (N,) whether there was one."""
+    area = np.array([cfg.global_area] * GLOBALS + [cfg.local_area] * cfg.locals_)[column_NT[:, 0] // TRIES]
+    size_NT = numbers(word_N1, column_NT)
+    target = height_N1 * width_N1 * (area[:, :1] + (area[:, 1:] - area[:, :1]) * size_NT)
     low, high = np.log(ASPECTS)
-    aspect = np.exp(low + (high - low) * size_CT[1])
+    aspect = np.exp(low + (high - low) * numbers(word_N1, column_NT + len(cfg.sides) * TRIES))
     wide, tall = np.rint(np.sqrt(target * aspect)), np.rint(np.sqrt(target / aspect))
-    fits = (wide > 0) & (wide <= width) & (tall > 0) & (tall <= height)
-    first, each = fits.argmax(axis=1), np.arange(count)
-    where = drawn[count * 2 * TRIES :].reshape(2, count)
-    tall, wide = tall[each, first], wide[each, first]
-    out = np.stack([where[0] * (height - tall + 1), where[1] * (width - wide + 1), tall, wide], axis=1)
-    out[~fits.any(axis=1)] = _central(height, width)
-    return np.floor(out).astype(np.int64)
+    fits = (wide > 0) & (wide <= width_N1) & (tall > 0) & (tall <= height_N1)
+    each, first = np.arange(len(fits)), fits.argmax(axis=1)
+    return np.stack([tall[each, first], wide[each, first]], 1).astype(np.int64), fits.any(axis=1)
 
 
-def _central(height: int, width: int) -> tuple[int, int, int, int]:
-    """The largest central box whose aspect is allowed."""
-    tall = min(height, max(1, round(width / ASPECTS[0])))
-    wide = min(width, max(1, round(height * ASPECTS[1])))
-    return (height - tall) // 2, (width - wide) // 2, tall, wide
+def _central(height_N: NDArray[np.int64], width_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N, 2) height and width of the largest part whose aspect is allowed."""
+    tall = np.minimum(height_N, np.rint(width_N / ASPECTS[0]))
+    wide = np.minimum(width_N, np.rint(height_N * ASPECTS[1]))
+    return np.maximum(1, np.stack([tall, wide], 1)).astype(np.int64)
 
 
 def cut(data: bytes, cfg: CropConfig, seed: int, position: int) -> Iterator[NDArray[np.uint8]]:
     """C crops, each (3, S, S) uint8, of encoded bytes. Raises curation.decode.Reject."""
-    height, width = _upright(data)
-    box_C4 = boxes(height, width, cfg, seed, position)
+    height, width = upright(data)
+    box_C4 = boxes(np.array([height]), np.array([width]), cfg, seed, np.array([position]))[0]
     rgb = decode_rgb(data, _longest(height, width, box_C4, cfg))
     scale = np.array(rgb.shape[:2]) / (height, width)
     for box, side in zip(box_C4, cfg.sides, strict=True):
         yield resized(_inside(rgb, box, scale), side)
 
 
-def _upright(data: bytes) -> tuple[int, int]:
+def upright(data: bytes) -> tuple[int, int]:
+    """Height and width of the picture as it is looked at. Raises curation.decode.Reject."""
     with opened(data, None) as image:
         turned = int(image.getexif().get(ExifTags.Base.Orientation, 1) or 1) in (5, 6, 7, 8)
         return (image.width, image.height) if turned else (image.height, image.width)

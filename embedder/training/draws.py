@@ -46,5 +46,9 @@ def bits(key: int, position_N: NDArray[np.integer]) -> UInts:
 
 def uniforms(key: int, position_N: NDArray[np.integer], count: int) -> NDArray[np.float64]:
     """(N, K) in [0, 1): `count` numbers for each position of a stream."""
-    steps_K = np.arange(1, count + 1, dtype=np.uint64) * _STEP
-    return (mixed(bits(key, position_N)[:, None] + steps_K) >> np.uint64(11)) * 2.0**-53
+    return numbers(bits(key, position_N)[:, None], np.arange(count))
+
+
+def numbers(word: UInts, column: NDArray[np.integer]) -> NDArray[np.float64]:
+    """In [0, 1): columns of `uniforms`, of positions with these `bits`; the two shapes are broadcast."""
+    return (mixed(word + (column.astype(np.uint64) + np.uint64(1)) * _STEP) >> np.uint64(11)) * 2.0**-53

@@ -74,9 +74,10 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.keys_R)
 
-    def key(self, row: int) -> str:
-        """image_id."""
-        return self.keys_R[row].tobytes().hex()
+    def keys(self, row_B: NDArray[np.int64]) -> list[str]:
+        """image_id of rows."""
+        text = self.keys_R[row_B].tobytes().hex()
+        return [text[at : at + 2 * KEY_BYTES] for at in range(0, len(text), 2 * KEY_BYTES)]
 
     def ref(self, row: int) -> Ref:
         """Where the row's bytes are; a path below the run folder is made whole."""

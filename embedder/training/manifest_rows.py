@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.dataset as pads
 
@@ -14,8 +13,6 @@ from curation.paths import filesystem, one_line
 from embedder.training.manifest import NEEDED, ROWS, Manifest, compact
 
 _SQL = re.compile(r"\s*(select|with|from)\s", re.IGNORECASE)
-_VIEWS = ("manifest", "shards")
-_MEMORY = "400MB"  # of DuckDB; the rest goes to its temporary files
 
 
 def is_sql(data: str) -> bool:
@@ -33,9 +30,11 @@ def read_manifest(data: str, run: str = "", groups: Sequence[str] = ()) -> Manif
     """
     try:
         if is_sql(data):
-            return compact(_queried(data, run, groups), _root(run), groups)
+            from embedder.training.manifest_sql import queried  # DuckDB, which files do without
+
+            return compact(queried(data, run, groups), _root(run), groups)
         return compact(_stored(data, groups), _root(run or data), groups)
-    except (OSError, pa.ArrowException, duckdb.Error) as error:
+    except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{data}: {one_line(error)}") from error
 
 
@@ -46,7 +45,7 @@ def _root(data: str) -> str:
     return path.removesuffix("/manifest")
 
 
-def _files(data: str, noun: str = "manifest") -> tuple[Any, list[str]]:
+def parquet_files(data: str, noun: str = "manifest") -> tuple[Any, list[str]]:
     """The file system, and the Parquet files in the order of their names."""
     fs, path = filesystem(data)
     path = path.rstrip("/")
@@ -56,42 +55,18 @@ def _files(data: str, noun: str = "manifest") -> tuple[Any, list[str]]:
 
 
 def _stored(data: str, groups: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    fs, files = _files(data)
+    fs, files = parquet_files(data)
     if not files:
         raise ValueError(f"there is no manifest at {data}: neither Parquet files nor a run folder with a manifest")
     coded = pads.ParquetReadOptions(dictionary_columns=["uri"])
     rows = pads.dataset(files, format=pads.ParquetFileFormat(read_options=coded), filesystem=fs)
-    columns = _columns(rows.schema.names, groups, data)
+    columns = needed_columns(rows.schema.names, groups, data)
     yield from rows.to_batches(columns=columns, batch_size=ROWS, batch_readahead=4, fragment_readahead=4)
 
 
-def _columns(names: Sequence[str], groups: Sequence[str], data: str) -> list[str]:
+def needed_columns(names: Sequence[str], groups: Sequence[str], data: str) -> list[str]:
+    """Those to read of columns with these names. Raises ValueError if one is missing."""
     missing = [name for name in ("image_id", "uri", *groups) if name not in names]
     if missing:
         raise ValueError(f"{data} has no column {missing[0]}; it has {', '.join(names)}")
     return list(dict.fromkeys([*(name for name in NEEDED if name in names), *groups]))
-
-
-def _queried(sql: str, run: str, groups: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    with duckdb.connect(config={"python_enable_replacements": False, "memory_limit": _MEMORY}) as database:
-        for noun in _VIEWS if run else ():
-            _show(database, run, noun)
-        rows = database.sql(sql.strip().rstrip(";"))
-        if rows is None:
-            raise ValueError(f"{sql}: gives no rows")
-        columns = _columns(rows.columns, groups, sql)
-        order = [name for name in ("image_id", "uri", "offset") if name in columns]
-        chosen = rows.project(", ".join(f'"{name}"' for name in columns)).order(", ".join(f'"{name}"' for name in order))
-        yield from chosen.to_arrow_reader(ROWS)
-
-
-def _show(database: duckdb.DuckDBPyConnection, run: str, noun: str) -> None:
-    """A view of a noun of the run. DuckDB reads wrong bytes where its threads share a file of fsspec: then there is one."""
-    fs, files = _files(run, noun)
-    if not files:
-        return
-    if "file" not in fs.protocol:
-        database.execute("set threads = 1")
-        database.register_filesystem(fs)
-        files = [fs.unstrip_protocol(path) for path in files]
-    database.read_parquet(files).create_view(noun)

@@ -12,13 +12,15 @@ from torch import Tensor, distributed, nn
 
 from embedder.encoder import load_encoder, native_bfloat16
 from embedder.training import checkpoint
-from embedder.training.batches import Batch, Batches
+from embedder.training.batches import Batches
 from embedder.training.config import TrainConfig
 from embedder.training.distillation import teacher_of
 from embedder.training.gauges import memory, mfu
+from embedder.training.loader import Batch, Loader
 from embedder.training.logs import Log, line
 from embedder.training.masks import masks
 from embedder.training.optim import clip, optimiser, schedule
+from embedder.training.resident import Resident
 from embedder.training.sharding import shard, world
 from embedder.training.student_teacher import GLOBALS, Losses, StudentTeacher, Views
 
@@ -30,7 +32,7 @@ class State:
     cfg: TrainConfig
     pair: StudentTeacher
     optimizer: torch.optim.Optimizer
-    batches: Batches
+    batches: Loader
     device: torch.device
     folder: Path
     step: int = 0
@@ -76,7 +78,7 @@ def begun(cfg: TrainConfig, data: str, folder: Path, device: str, run: str = "")
     pair = shard(pair.to(place), place, _half(cfg, place))
     optimizer = optimiser(pair.student, cfg.model.blocks, cfg.optim)
     how = {"batch": cfg.share(count), "seed": cfg.loop.seed, "rank": rank, "world": count, "run": run, "device": place}
-    batches = Batches(data, cfg.data, **how)
+    batches = (Resident if cfg.data.resident else Batches)(data, cfg.data, **how)
     return State(cfg, pair, optimizer, batches, place, folder)
 
 

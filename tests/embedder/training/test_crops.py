@@ -9,9 +9,14 @@ import pytest
 from PIL import Image
 
 from curation.decode import Reject
-from embedder.training.crops import ASPECTS, CropConfig, boxes, cut, resized
+from embedder.training.crops import ASPECTS, CropConfig, cut, resized
+from embedder.training.crops import boxes as boxes_of_many
 
 SMALL = CropConfig(global_side=32, local_side=16, locals_=3)
+
+
+def boxes(height: int, width: int, cfg: CropConfig, seed: int, position: int) -> np.ndarray:
+    return boxes_of_many(np.array([height]), np.array([width]), cfg, seed, np.array([position]))[0]
 
 
 def picture(height: int, width: int, seed: int = 0) -> Image.Image:
@@ -58,6 +63,17 @@ def test_boxes_follow_seed_and_position_alone():
     assert np.array_equal(boxes(300, 400, SMALL, 1, 7), boxes(300, 400, SMALL, 1, 7))
     assert not np.array_equal(boxes(300, 400, SMALL, 1, 7), boxes(300, 400, SMALL, 1, 8))
     assert not np.array_equal(boxes(300, 400, SMALL, 1, 7), boxes(300, 400, SMALL, 2, 7))
+
+
+def test_boxes_of_many_are_those_of_each():
+    height, width, position = (
+        np.array([300, 64, 1, 99, 300]),
+        np.array([400, 64, 300, 1000, 70]),
+        np.array([7, 7, 9, 2, 1 << 40]),
+    )
+    many = boxes_of_many(height, width, CropConfig(), 1, position)
+    for h, w, at, box in zip(height, width, position, many, strict=True):
+        assert np.array_equal(box, boxes(h, w, CropConfig(), 1, at))
 
 
 @pytest.mark.parametrize(("height", "width", "side"), [(150, 200, 64), (40, 30, 64), (224, 224, 224), (300, 77, 96)])

@@ -1,0 +1,110 @@
+"""Batches of small pictures that are decoded once and stay on the device, where they are cut and resized, too.
+
+For pools whose pictures fit: an H100 holds five million of 64 pixels. Every picture is squashed to a square of
+`data.resident` pixels, antialiased; a crop's box is drawn for the picture as it was and squashed with it, so crops keep
+their shape. Pictures that are squares of that side are kept as they are, and crops are those of `Batches` within a grey
+level or two. Nothing is read back from the device.
+
+Letters: R rows, B images of a process, C crops of an image, E side of the kept pictures.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from curation.decode import Reject, decode
+from embedder.training.batches import cores
+from embedder.training.crop_pool import ATTEMPTS, no_use
+from embedder.training.crops import GLOBALS, boxes, upright
+from embedder.training.loader import Batch, Crops, Loader
+from embedder.training.manifest import Ref
+from embedder.training.resampled import cut_all
+from embedder.training.worker import fetched
+
+CHUNK = 256  # images read at once
+
+
+class Resident(Loader):
+    """As Loader; the manifest's pictures are decoded when it is made, which takes as long as a pass over them."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        rows, edge = len(self.manifest), self.cfg.resident
+        self.pictures_RE3E = torch.empty(rows, edge, 3, edge, dtype=torch.uint8, device=self.device)
+        self.sizes_R2, self.bad_R, self.reasons = np.ones((rows, 2), np.int64), np.zeros(rows, np.int16), [""]
+        starts = range(0, rows, CHUNK)
+        for start, found in zip(starts, self.threads.map(self._read, starts), strict=True):
+            self._keep(start, *found)
+        self.threads.shutdown()
+
+    def prepare(self) -> None:
+        self.threads = ThreadPoolExecutor(cores(self.cfg.workers) or 1)
+
+    def _read(self, start: int) -> tuple[torch.Tensor, list[tuple[int, int]], list[str]]:
+        refs = [self.manifest.ref(row) for row in range(start, min(start + CHUNK, len(self.manifest)))]
+        return kept(refs, self.cfg.resident)
+
+    def _keep(self, start: int, pictures_BE3E: torch.Tensor, sizes: list[tuple[int, int]], reasons: list[str]) -> None:
+        here = slice(start, start + len(sizes))
+        self.pictures_RE3E[here] = pictures_BE3E.to(self.device)
+        self.sizes_R2[here] = sizes
+        self.reasons += sorted(set(reasons) - set(self.reasons))
+        self.bad_R[here] = [self.reasons.index(reason) for reason in reasons]
+
+    def __iter__(self) -> Iterator[Batch]:
+        begin = self.position
+        for number in count():
+            position_B = self.positions(begin, number)
+            row_B, skipped = self._chosen(position_B)
+            yield self.given(begin, number, row_B, skipped, self.crops(row_B, position_B))
+
+    def _chosen(self, position_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], Counter[str]]:
+        """(B,) rows at positions, a slot whose picture is no use having its next candidate; what was passed over."""
+        row_B, skipped = self.rows(position_B), Counter[str]()
+        for attempt in range(1, ATTEMPTS + 1):
+            unfit = np.flatnonzero(self.bad_R[row_B])
+            if not len(unfit):
+                break
+            skipped.update(self.reasons[code] for code in self.bad_R[row_B[unfit]])
+            if attempt == ATTEMPTS:
+                raise no_use(self.manifest.ref(int(row_B[unfit[0]])), skipped)
+            row_B[unfit] = self.rows(position_B[unfit], attempt)
+        return row_B, skipped
+
+    def crops(self, row_B: NDArray[np.int64], position_B: NDArray[np.int64]) -> Crops:
+        """(2, B, 3, G, G) and (C - 2, B, 3, l, l) uint8 on the device."""
+        size_B2 = self.sizes_R2[row_B]
+        box_BC4 = boxes(size_B2[:, 0], size_B2[:, 1], self.cfg, self.seed, position_B)
+        squashed = box_BC4 * (self.cfg.resident / np.tile(size_B2, 2))[:, None]
+        place = self._there(squashed.astype(np.float32))
+        some = self.pictures_RE3E.index_select(0, self._there(row_B))
+        wide = cut_all(some, place[:, :GLOBALS], self.cfg.global_side)
+        return wide, cut_all(some, place[:, GLOBALS:], self.cfg.local_side)
+
+    def _there(self, values: NDArray[Any]) -> torch.Tensor:
+        """On the device, without waiting for it."""
+        here = torch.from_numpy(values)
+        return here.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else here.to(self.device)
+
+
+def kept(refs: Sequence[Ref], edge: int) -> tuple[torch.Tensor, list[tuple[int, int]], list[str]]:
+    """(B, E, 3, E) uint8, rows first, of pictures squashed to a square; heights and widths; why they are no use, or ""."""
+    out = torch.zeros(len(refs), edge, 3, edge, dtype=torch.uint8)
+    sizes, reasons = [(1, 1)] * len(refs), [""] * len(refs)
+    for at, data in enumerate(fetched(refs)):
+        try:
+            if data is None:
+                raise Reject("source_missing")
+            out[at] = decode(data, edge, "squash").permute(1, 0, 2)
+            sizes[at] = upright(data)
+        except Reject as reject:
+            reasons[at] = reject.reason
+    return out, sizes, reasons
