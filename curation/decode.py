@@ -80,15 +80,15 @@ def decode(data: bytes, side: int, fit: str) -> Any:
 
     rgb = _load(data, side, "RGB")
     rgb = rgb if fit in _SQUARE else _centre(rgb)
-    pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+    image = torch.from_numpy(rgb).permute(2, 0, 1)[None]
     height, width = _upright_size(data) if fit == "short" else rgb.shape[:2]
     size = _resized(height, width, side, fit)
     if size != rgb.shape[:2]:
-        pixels = interpolate(pixels, size=size, mode="bilinear" if fit in _BILINEAR else "bicubic", antialias=True)
+        image = interpolate(image, size=size, mode="bilinear" if fit in _BILINEAR else "bicubic", antialias=True)
     if fit != "crop":
-        return pixels[0].contiguous()
+        return image[0].contiguous()
     top, left = (size[0] - side) // 2, (size[1] - side) // 2
-    return pixels[0, :, top : top + side, left : left + side].contiguous()
+    return image[0, :, top : top + side, left : left + side].contiguous()
 
 
 _SQUARE, _BILINEAR = ("squash", "skew"), ("skew", "short")
@@ -109,8 +109,7 @@ def _resized(height: int, width: int, side: int, fit: str) -> tuple[int, int]:
 def _upright_size(data: bytes) -> tuple[int, int]:
     """(H, W) of the whole picture: a scaled JPEG has edges of its own, rounded up."""
     with opened(data, None) as image:
-        turned = int(image.getexif().get(ExifTags.Base.Orientation, 1) or 1) in (5, 6, 7, 8)
-        return (image.width, image.height) if turned else (image.height, image.width)
+        return upright(image)
 
 
 def _centre(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -142,10 +141,21 @@ def decode_grey_whole(data: bytes, longest: int) -> NDArray[np.uint8]:
 
 def _load(data: bytes, side: int, mode: str) -> NDArray[np.uint8]:
     with opened(data, None) as image:
-        if image.format in ("JPEG", "MPO"):
-            image.draft(mode, (2 * side, 2 * side))
-        image.load()
-        return np.array(_flat(ImageOps.exif_transpose(image), mode))
+        return pixels(image, side, mode)
+
+
+def pixels(image: Image.Image, side: int, mode: str = "RGB") -> NDArray[np.uint8]:
+    """An image that was opened, upright and whole; the edges of a JPEG at twice `side` or more. Wants `opened` around it."""
+    if image.format in ("JPEG", "MPO"):
+        image.draft(mode, (2 * side, 2 * side))
+    image.load()
+    return np.array(_flat(ImageOps.exif_transpose(image), mode))
+
+
+def upright(image: Image.Image) -> tuple[int, int]:
+    """Height and width of an image that was opened, as it is looked at. Wants `opened` around it."""
+    turned = int(image.getexif().get(ExifTags.Base.Orientation, 1) or 1) in (5, 6, 7, 8)
+    return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def _flat(image: Image.Image, mode: str) -> Image.Image:

@@ -26,6 +26,8 @@ class Batches(Loader):
     """As Loader; any pool of images, on any fsspec path."""
 
     def prepare(self) -> None:
+        crops = CropConfig(**{name: getattr(self.cfg, name) for name in CropConfig.__dataclass_fields__})
+        self.share = Share(crops, self.seed, self.batch, self.cfg.ahead)
         self._ready: Workers | None = self._workers()  # they load their libraries while the manifest is read
 
     def __iter__(self) -> Iterator[Batch]:
@@ -53,7 +55,7 @@ class Batches(Loader):
             return [self.manifest.ref(int(row)) for row in self.rows(position_N, attempt)]
 
         workers, self._ready = self._ready or self._workers(), None
-        pool = CropPool(workers, candidates)
+        pool = CropPool(self.share, workers, candidates)
         try:
             for number in count():
                 while pool.free:
@@ -65,8 +67,7 @@ class Batches(Loader):
             pool.close()
 
     def _workers(self) -> Workers:
-        crops = CropConfig(**{name: getattr(self.cfg, name) for name in CropConfig.__dataclass_fields__})
-        return Workers(Share(crops, self.seed, self.batch, self.cfg.ahead), cores(self.cfg.workers))
+        return Workers(self.share, cores(self.cfg.workers))
 
 
 def cores(asked: int) -> int:

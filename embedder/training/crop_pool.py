@@ -22,7 +22,7 @@ from itertools import count
 from multiprocessing.connection import Connection
 
 from embedder.training.manifest import Ref
-from embedder.training.worker import Pixels, Share, Task, views, work
+from embedder.training.worker import Errand, Pixels, Share, Task, views, work
 
 CHUNK = 8  # images of a message, at most
 FLYING = 2  # messages with a worker: one that it works on and the next
@@ -45,8 +45,8 @@ class Job:
 class Workers:
     """Processes that are getting ready, and the memory that they write to. They end when nobody holds this any more."""
 
-    def __init__(self, share: Share, count: int) -> None:
-        self.share, file = share, _memory(share.bytes)
+    def __init__(self, share: Errand, count: int) -> None:
+        file = _memory(share.bytes)
         self.memory = mmap.mmap(file, share.bytes)
         self.each = [_start(file) for _ in range(count)]
         os.close(file)
@@ -55,8 +55,8 @@ class Workers:
 class CropPool:
     """The batches of workers; without any, everything is done in `finished`, by the caller."""
 
-    def __init__(self, workers: Workers, candidates: Candidates) -> None:
-        self.share, self.memory, self.workers, self.candidates = workers.share, workers.memory, workers.each, candidates
+    def __init__(self, share: Share, workers: Workers, candidates: Candidates) -> None:
+        self.share, self.memory, self.workers, self.candidates = share, workers.memory, workers.each, candidates
         self.free, self.jobs = list(range(self.share.buffers)), deque[Job]()
         self.tasks: queue.PriorityQueue[tuple[int, int, list[Task] | None]] = queue.PriorityQueue()
         self.turn, self.changed, self.error = count(), threading.Condition(), ""
@@ -124,7 +124,7 @@ class CropPool:
                     raise RuntimeError(f"a data worker failed:\n{reasons}")
                 self._done(flying.popleft(), reasons)
         except (EOFError, OSError):
-            self._fail(_death(worker, flying))
+            self._fail(death(worker, [task.ref.uri for task in flying[0]] if flying else []))
         except Exception as error:
             self._fail(str(error))
 
@@ -187,12 +187,12 @@ def _start(memory: int) -> tuple[subprocess.Popen[bytes], Connection]:
     return worker, Connection(ours.detach())
 
 
-def _death(worker: subprocess.Popen[bytes], flying: Sequence[list[Task]]) -> str:
+def death(worker: subprocess.Popen[bytes], uris: Sequence[str]) -> str:
+    """What is told of a worker that hung up while at some images."""
     try:
         code = worker.wait(timeout=5)
     except subprocess.TimeoutExpired:
         code = None
     memory = " (out of memory?)" if code == -9 else ""
     end = f"was ended by signal {-code}{memory}" if code and code < 0 else f"ended with {code}"
-    where = ", ".join(task.ref.uri for tasks in list(flying)[:1] for task in tasks)
-    return f"a data worker {end}" + (f" while at {where}" if where else "")
+    return f"a data worker {end}" + (f" while at {', '.join(uris)}" if uris else "")

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags
 from torch.nn.functional import interpolate
 
-from curation.decode import decode_rgb, opened
+from curation.decode import opened, pixels, upright
 from embedder.training.draws import UInts, bits, numbers, stream
 
 GLOBALS = 2  # crops of an image; DINOv2's losses are written for two
@@ -116,23 +115,17 @@ def _central(height_N: NDArray[np.int64], width_N: NDArray[np.int64]) -> NDArray
 
 def cut(data: bytes, cfg: CropConfig, seed: int, position: int) -> Iterator[NDArray[np.uint8]]:
     """C crops, each (3, S, S) uint8, of encoded bytes. Raises curation.decode.Reject."""
-    height, width = upright(data)
-    box_C4 = boxes(np.array([height]), np.array([width]), cfg, seed, np.array([position]))[0]
-    rgb = decode_rgb(data, _longest(height, width, box_C4, cfg))
+    with opened(data, None) as image:
+        height, width = upright(image)
+        box_C4 = boxes(np.array([height]), np.array([width]), cfg, seed, np.array([position]))[0]
+        rgb = pixels(image, _longest(height, width, box_C4, cfg))
     scale = np.array(rgb.shape[:2]) / (height, width)
     for box, side in zip(box_C4, cfg.sides, strict=True):
         yield resized(_inside(rgb, box, scale), side)
 
 
-def upright(data: bytes) -> tuple[int, int]:
-    """Height and width of the picture as it is looked at. Raises curation.decode.Reject."""
-    with opened(data, None) as image:
-        turned = int(image.getexif().get(ExifTags.Base.Orientation, 1) or 1) in (5, 6, 7, 8)
-        return (image.width, image.height) if turned else (image.height, image.width)
-
-
 def _longest(height: int, width: int, box_C4: NDArray[np.int64], cfg: CropConfig) -> int:
-    """What decode_rgb, which keeps both edges at twice this or more, has to be asked for."""
+    """What decode.pixels, which keeps both edges at twice this or more, has to be asked for."""
     needed = cfg.headroom * (np.array(cfg.sides)[:, None] / box_C4[:, 2:]).max()
     return max(1, math.ceil(needed * min(height, width) / 2))
 
@@ -145,6 +138,6 @@ def _inside(rgb: NDArray[np.uint8], box: NDArray[np.int64], scale: NDArray[np.fl
 
 def resized(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """(H, W, 3) to (3, side, side): bicubic with antialiasing, Pillow's but for a grey level here and there, at worst 12."""
-    pixels = torch.from_numpy(rgb).permute(2, 0, 1)[None]
-    out = interpolate(pixels, size=(side, side), mode="bicubic", antialias=True)
+    whole = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+    out = interpolate(whole, size=(side, side), mode="bicubic", antialias=True)
     return out[0].numpy()  # as torch leaves it: to put channels last takes as long again as a third of the resizing

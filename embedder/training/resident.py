@@ -14,22 +14,25 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from subprocess import Popen
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from curation.decode import Reject, decode
 from embedder.training.batches import cores
-from embedder.training.crop_pool import ATTEMPTS, no_use
-from embedder.training.crops import GLOBALS, boxes, upright
+from embedder.training.crop_pool import ATTEMPTS, Workers, death, no_use
+from embedder.training.crops import GLOBALS, boxes
 from embedder.training.loader import Batch, Crops, Loader
 from embedder.training.manifest import Ref
 from embedder.training.resampled import cut_all
-from embedder.training.worker import fetched
+from embedder.training.whole import Kept, Whole
 
-CHUNK = 256  # images read at once
+CHUNK = 128  # images read at once
+Worker = tuple[Popen[bytes], Connection]
 
 
 class Resident(Loader):
@@ -40,24 +43,41 @@ class Resident(Loader):
         rows, edge = len(self.manifest), self.cfg.resident
         self.pictures_RE3E = torch.empty(rows, edge, 3, edge, dtype=torch.uint8, device=self.device)
         self.sizes_R2, self.bad_R, self.reasons = np.ones((rows, 2), np.int64), np.zeros(rows, np.int16), [""]
-        starts = range(0, rows, CHUNK)
-        for start, found in zip(starts, self.threads.map(self._read, starts), strict=True):
-            self._keep(start, *found)
-        self.threads.shutdown()
+        parts = [range(start, min(start + CHUNK, rows)) for start in range(0, rows, CHUNK)]
+        for part, found in zip(parts, self._read(parts), strict=True):
+            self._keep(part, found)
 
     def prepare(self) -> None:
-        self.threads = ThreadPoolExecutor(cores(self.cfg.workers) or 1)
+        self.errand = Whole(self.cfg.resident)
+        self.workers = Workers(self.errand, cores(self.cfg.workers))  # they load their libraries while the manifest is read
 
-    def _read(self, start: int) -> tuple[torch.Tensor, list[tuple[int, int]], list[str]]:
-        refs = [self.manifest.ref(row) for row in range(start, min(start + CHUNK, len(self.manifest)))]
-        return kept(refs, self.cfg.resident)
+    def _read(self, parts: Sequence[range]) -> Iterator[Kept]:
+        """The pictures of ranges of rows, in order, by all workers."""
+        free = SimpleQueue[Worker | None]()
+        for one in self.workers.each or [None]:
+            free.put(one)
+            if one:
+                one[1].send(self.errand)
 
-    def _keep(self, start: int, pictures_BE3E: torch.Tensor, sizes: list[tuple[int, int]], reasons: list[str]) -> None:
-        here = slice(start, start + len(sizes))
-        self.pictures_RE3E[here] = pictures_BE3E.to(self.device)
-        self.sizes_R2[here] = sizes
-        self.reasons += sorted(set(reasons) - set(self.reasons))
-        self.bad_R[here] = [self.reasons.index(reason) for reason in reasons]
+        def read(part: range) -> Kept:
+            refs, worker = [self.manifest.ref(row) for row in part], free.get()
+            try:
+                return asked(worker, refs) if worker else self.errand.done(refs)
+            finally:
+                free.put(worker)
+
+        with ThreadPoolExecutor(max(1, len(self.workers.each))) as threads:
+            yield from threads.map(read, parts)
+        for worker, link in self.workers.each:
+            link.close()
+            worker.wait()
+
+    def _keep(self, part: range, found: Kept) -> None:
+        here = slice(part.start, part.stop)
+        self.pictures_RE3E[here] = torch.from_numpy(found.pictures).to(self.device)
+        self.sizes_R2[here] = found.sizes
+        self.reasons += sorted(set(found.reasons) - set(self.reasons))
+        self.bad_R[here] = [self.reasons.index(reason) for reason in found.reasons]
 
     def __iter__(self) -> Iterator[Batch]:
         begin = self.position
@@ -95,16 +115,14 @@ class Resident(Loader):
         return here.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else here.to(self.device)
 
 
-def kept(refs: Sequence[Ref], edge: int) -> tuple[torch.Tensor, list[tuple[int, int]], list[str]]:
-    """(B, E, 3, E) uint8, rows first, of pictures squashed to a square; heights and widths; why they are no use, or ""."""
-    out = torch.zeros(len(refs), edge, 3, edge, dtype=torch.uint8)
-    sizes, reasons = [(1, 1)] * len(refs), [""] * len(refs)
-    for at, data in enumerate(fetched(refs)):
-        try:
-            if data is None:
-                raise Reject("source_missing")
-            out[at] = decode(data, edge, "squash").permute(1, 0, 2)
-            sizes[at] = upright(data)
-        except Reject as reject:
-            reasons[at] = reject.reason
-    return out, sizes, reasons
+def asked(worker: Worker, refs: Sequence[Ref]) -> Kept:
+    """A worker's answer. Raises RuntimeError in its own words, or if it is gone."""
+    process, link = worker
+    try:
+        link.send(refs)
+        answer = link.recv()
+    except (EOFError, OSError):
+        raise RuntimeError(death(process, [ref.uri for ref in refs])) from None
+    if isinstance(answer, str):
+        raise RuntimeError(f"a data worker failed:\n{answer}")
+    return answer

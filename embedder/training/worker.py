@@ -1,7 +1,8 @@
 """A process that reads, decodes and crops: images in, pixels into memory that it shares with the trainer.
 
 `python -m embedder.training.worker SOCKET MEMORY` (two inherited descriptors); it ends when the socket is closed, so
-none outlives its trainer. Messages: first a Share, then lists of Task, each answered by a list of reasons.
+none outlives its trainer. Messages: first a Share, or what else has `bytes` and `done`, then lists of Task, each answered
+by a list of reasons, or what else `done` has to say.
 
 Letters: C crops of an image, B images of a buffer, G l sides of global and local crops.
 """
@@ -16,7 +17,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +49,9 @@ class Share:
     def bytes(self) -> int:
         return self.buffers * self.buffer_bytes
 
+    def done(self, tasks: Sequence[Task], memory: Any) -> list[str | None]:
+        return work(tasks, memory, self)
+
 
 class Task(NamedTuple):
     """One image: whose crops go to place `image` of a buffer. position: in the order of the training."""
@@ -56,6 +60,16 @@ class Task(NamedTuple):
     image: int
     position: int
     ref: Ref
+
+
+class Errand(Protocol):
+    """What a worker has to know once. bytes: of the shared memory."""
+
+    @property
+    def bytes(self) -> int: ...
+
+    def done(self, tasks: Sequence[Any], memory: Any) -> Any:
+        """The answer to a message."""
 
 
 def views(memory: Any, share: Share, buffer: int) -> tuple[Pixels, Pixels]:
@@ -146,15 +160,16 @@ def main(socket: int, memory: int) -> None:
     torch.set_num_threads(1)
     trainer = Connection(socket)
     try:
-        share: Share = trainer.recv()
+        share: Errand = trainer.recv()
         shared = mmap.mmap(memory, share.bytes)
         os.close(memory)
         while True:
             tasks = trainer.recv()
             try:
-                trainer.send(work(tasks, shared, share))
+                trainer.send(share.done(tasks, shared))
             except Exception:
-                trainer.send(f"{traceback.format_exc()}while at {', '.join(task.ref.uri for task in tasks)}")
+                uris = [getattr(task, "ref", task).uri for task in tasks]
+                trainer.send(f"{traceback.format_exc()}while at {', '.join(uris)}")
                 return
     except (EOFError, ConnectionError):
         return
