@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 
 from embedder.training.crop_pool import CropPool, Job, Workers
 from embedder.training.crops import CropConfig
-from embedder.training.loader import Batch, DataConfig, Loader
+from embedder.training.loader import Batch, Loader
 from embedder.training.manifest import Ref
 from embedder.training.worker import Pixels, Share
-
-__all__ = ["Batch", "Batches", "DataConfig"]
 
 
 class Batches(Loader):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
-from embedder.training.batches import DataConfig
+from embedder.training.loader import DataConfig
 from embedder.training.masks import MaskConfig
 from embedder.training.optim import OptimConfig
 from embedder.training.schedules import Plan, ScheduleConfig

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 REACH = 2.0  # pixels of a crop to each side
-MOST = 1 << 26  # weights of one edge at once
+MOST = {"cpu": 1 << 19}  # weights of one edge at once: what a cache holds
+MOST_ELSEWHERE = 1 << 26
 
 
 def cut_all(pictures_BE3E: Tensor, boxes_BC4: Tensor, side: int) -> Tensor:
     """(C, B, 3, S, S) uint8 of (B, E, 3, E) uint8 pictures, rows first; boxes: top, left, height, width in their pixels."""
     B, C = boxes_BC4.shape[:2]
-    step = max(1, MOST // (max(1, C) * side * pictures_BE3E.shape[1]))
+    most = MOST.get(pictures_BE3E.device.type, MOST_ELSEWHERE)
+    step = max(1, most // (max(1, C) * side * pictures_BE3E.shape[1]))
     out = torch.empty(C, B, 3, side, side, dtype=torch.uint8, device=pictures_BE3E.device)
     for start in range(0, B, step):
         here = slice(start, start + step)

@@ -27,15 +27,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from curation.sources.found import is_image
 from curation.sources.tar import walk
-from embedder.training.batches import Batches, DataConfig
+from embedder.training.batches import Batches
 from embedder.training.crops import cut
+from embedder.training.loader import DataConfig
 from embedder.training.manifest import Ref
 from embedder.training.worker import fetched
 
@@ -168,6 +168,8 @@ def alike(ours: list[Any], theirs: list[Any]) -> bool:
 
 def first_batch(run: str) -> None:
     """In a process of its own: prints seconds and MiB until the first batch is there."""
+    import psutil
+
     began, spent = time.perf_counter(), time.process_time()
     batches = Batches(run, DataConfig(), batch=BATCH, seed=0)
     read = time.perf_counter() - began

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from embedder.training.batches import DataConfig
 from embedder.training.config import LoopConfig, TrainConfig
+from embedder.training.loader import DataConfig
 from embedder.training.optim import OptimConfig
 from embedder.training.schedules import ScheduleConfig
 from embedder.training.student_teacher import HeadConfig, LossConfig

@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 
 from embedder.training import crop_pool
-from embedder.training.batches import Batches, DataConfig
+from embedder.training.batches import Batches
+from embedder.training.loader import DataConfig
 
 SMALL = {"global_side": 16, "local_side": 8, "locals_": 3, "workers": 0}
 BAD = {3: b"", 7: b"<html>", 11: None}
@@ -192,7 +193,8 @@ def test_an_error_inside_a_worker_comes_with_its_own_words(run, monkeypatch):
 
 TRAINER = """
 import sys, time
-from embedder.training.batches import Batches, DataConfig
+from embedder.training.batches import Batches
+from embedder.training.loader import DataConfig
 given = iter(Batches(sys.argv[1], DataConfig(global_side=16, local_side=8, locals_=1, workers=2), batch=4, seed=0))
 next(given)
 print("ready", flush=True)

@@ -22,7 +22,7 @@ def pictures(count: int, edge: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("edge", "side"), [(64, 64), (64, 24), (50, 7), (20, 33)])
 def test_crops_are_those_of_one_picture_at_a_time(edge, side, monkeypatch):
-    monkeypatch.setattr(resampled, "MOST", 3 * side * edge)  # a picture at a time
+    monkeypatch.setitem(resampled.MOST, "cpu", 3 * side * edge)  # a picture at a time
     rng, some = np.random.default_rng(1), pictures(5, edge)
     size = rng.integers(1, edge + 1, (5, 3, 2))
     box = np.concatenate([np.floor(rng.random((5, 3, 2)) * (edge - size + 1)).astype(int), size], -1)
