@@ -9,8 +9,9 @@ Letters: B crops, H W pixels. Floats are in [0, 1].
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,43 +106,69 @@ def joined(edits: list[Edits]) -> Edits:
 
 
 def coloured(pixels_B3HW: Tensor, edits: Edits) -> Tensor:
-    """(B, 3, H, W) float32, normalised, of uint8 crops on any device."""
-    x = pixels_B3HW.float() / 255
-    x = on(x, edits.flip, lambda some, _: some.flip(-1))
-    x = jittered(x, edits)
-    x = on(x, edits.grey, lambda some, _: grey(some).expand(-1, 3, -1, -1))
-    x = on(x, edits.sigma > 0, lambda some, rows: blurred(some, _like(some, edits.sigma[rows])))
-    x = on(x, edits.solarise, lambda some, _: solarised(some))
-    mean, std = (torch.tensor(levels, device=x.device).view(1, 3, 1, 1) for levels in (MEAN, STD))
-    return x.sub_(mean).div_(std)
+    """(B, 3, H, W) float32, normalised, of uint8 crops on any device. Nothing waits for the device."""
+    x = edited(pixels_B3HW.float() / 255, _steps(edits))
+    mean, std = sent([np.array(MEAN, np.float32), np.array(STD, np.float32)], x.device)
+    return x.sub_(mean.view(1, 3, 1, 1)).div_(std.view(1, 3, 1, 1))
 
 
-def on(x_B3HW: Tensor, chosen: NDArray[np.bool_], edit: Callable[[Tensor, NDArray[np.int64]], Tensor]) -> Tensor:
-    """`edit(crops, their rows)` on the chosen crops, in place."""
-    rows = np.flatnonzero(chosen)
-    if len(rows):
-        at = torch.from_numpy(rows).to(x_B3HW.device)
-        x_B3HW.index_copy_(0, at, edit(x_B3HW.index_select(0, at), rows))
+@dataclass(frozen=True)
+class Step:
+    """One edit of some crops: their rows, and a value of each."""
+
+    edit: Callable[[Tensor, Tensor], Tensor]
+    rows: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+
+def edited(x_B3HW: Tensor, steps: list[Step]) -> Tensor:
+    """The crops after one step after the other, in place. All rows and values go to the device at once."""
+    rows = sent([step.rows for step in steps], x_B3HW.device)
+    values = sent([step.values for step in steps], x_B3HW.device)
+    for step, at, value in zip(steps, rows, values, strict=True):
+        if len(step.rows):
+            x_B3HW.index_copy_(0, at, step.edit(x_B3HW.index_select(0, at), value.view(-1, 1, 1, 1)))
     return x_B3HW
 
 
-def jittered(x_B3HW: Tensor, edits: Edits) -> Tensor:
+def sent(arrays: Sequence[NDArray[Any]], device: torch.device) -> list[Tensor]:
+    """Arrays of one kind on a device, by one copy that nobody waits for."""
+    whole = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
+    if device.type == "cuda":
+        whole = whole.pin_memory()
+    return list(whole.to(device, non_blocking=True).split([array.size for array in arrays]))
+
+
+def _steps(edits: Edits) -> list[Step]:
+    """All edits in their order."""
+    return [
+        _step(lambda x, _: x.flip(-1), edits.flip),
+        *jitter_steps(edits),
+        _step(lambda x, _: grey(x).expand(-1, 3, -1, -1), edits.grey),
+        _step(blurred, edits.sigma > 0, edits.sigma),
+        _step(lambda x, _: solarised(x), edits.solarise),
+    ]
+
+
+def jitter_steps(edits: Edits) -> list[Step]:
     """Four edits of each chosen crop, in its own order."""
-    for turn in range(4):
-        for which, edit in enumerate((brightened, contrasted, saturated, hued)):
-            chosen = edits.jitter & (edits.order[:, turn] == which)
-            x_B3HW = on(x_B3HW, chosen, lambda x, rows, e=edit, w=which: e(x, _like(x, edits.factors[rows, w])))
-    return x_B3HW
+    kinds = (brightened, contrasted, saturated, hued)
+    return [
+        _step(edit, edits.jitter & (edits.order[:, turn] == which), edits.factors[:, which])
+        for turn in range(len(kinds))
+        for which, edit in enumerate(kinds)
+    ]
 
 
-def _like(x: Tensor, values: NDArray[np.float64]) -> Tensor:
-    """(B, 1, 1, 1) on the device of x."""
-    return torch.from_numpy(values).to(x.device, x.dtype).view(-1, 1, 1, 1)
+def _step(edit: Callable[..., Tensor], chosen: NDArray[np.bool_], values: NDArray[np.float64] | None = None) -> Step:
+    rows = np.flatnonzero(chosen)
+    return Step(edit, rows, (np.zeros(len(rows)) if values is None else values[rows]).astype(np.float32))
 
 
 def grey(x_B3HW: Tensor) -> Tensor:
     """(B, 1, H, W)."""
-    return (x_B3HW * torch.tensor(GREY, device=x_B3HW.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    red, green, blue = x_B3HW.split(1, dim=1)
+    return GREY[0] * red + GREY[1] * green + GREY[2] * blue
 
 
 def brightened(x_B3HW: Tensor, factor: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ def test_jitter_comes_in_the_order_drawn():
     for which in one.order[0]:
         edit = (augment.brightened, augment.contrasted, augment.saturated, augment.hued)[which]
         expected = edit(expected, torch.tensor(one.factors[0, which], dtype=torch.float32).view(1, 1, 1, 1))
-    assert torch.allclose(augment.jittered(x / 255, one), expected, atol=1e-6)
+    assert torch.allclose(augment.edited(x / 255, augment.jitter_steps(one)), expected, atol=1e-6)
     assert not torch.allclose(expected, x / 255, atol=1e-2)
 
 
