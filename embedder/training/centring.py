@@ -29,7 +29,7 @@ def sinkhorn(scores_MK: Tensor, temperature: float) -> Tensor:
     scaled = scores_MK.float() / temperature
     most = scaled.max() if len(scaled) else scaled.new_full((), -torch.inf)
     q_MK = torch.exp(scaled - summed(most.clone(), distributed.ReduceOp.MAX))
-    rows = summed(torch.tensor(float(len(q_MK)), device=q_MK.device))
+    rows = summed(q_MK.new_full((), float(len(q_MK))))
     q_MK /= summed(q_MK.sum())
     for _ in range(ROUNDS):
         q_MK /= summed(q_MK.sum(dim=0)) * q_MK.shape[1]

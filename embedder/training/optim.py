@@ -43,7 +43,8 @@ def optimiser(student: nn.ModuleDict, depth: int, cfg: OptimConfig) -> torch.opt
         group["names"].append(name)
     for group in groups.values():
         group.pop("names")
-    return torch.optim.AdamW(list(groups.values()), lr=0.0, weight_decay=0.0, betas=cfg.betas)
+    fused = all(parameter.is_cuda for parameter in student.parameters())
+    return torch.optim.AdamW(list(groups.values()), lr=0.0, weight_decay=0.0, betas=cfg.betas, fused=fused)
 
 
 def _treatment(name: str, depth: int, cfg: OptimConfig) -> dict[str, Any]:
@@ -68,13 +69,9 @@ def schedule(optimizer: torch.optim.Optimizer, plan: Plan, step: int) -> None:
         group["lr"], group["weight_decay"] = lr * group["lr_factor"], plan.weight_decay(step) * group["decay_factor"]
 
 
-def clip(student: nn.ModuleDict, most: float) -> dict[str, float]:
+def clip(student: nn.ModuleDict, most: float) -> dict[str, Tensor]:
     """Bring the gradient of every part to norm `most` at most; the norms before."""
-    norms = dict[str, float]()
-    for name, part in student.items():
-        norm = nn.utils.clip_grad_norm_(part.parameters(), most or torch.inf)
-        norms[name] = float(_whole(norm))
-    return norms
+    return {name: _whole(nn.utils.clip_grad_norm_(part.parameters(), most or torch.inf)) for name, part in student.items()}
 
 
 def _whole(x: Tensor) -> Tensor:

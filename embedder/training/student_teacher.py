@@ -77,7 +77,8 @@ class Losses:
 @dataclass(frozen=True)
 class Views:
     """What one step sees: globals_ (2B, 3, G, G), all first crops before all second ones; locals_ (L x B, 3, l, l) likewise;
-    masks (2B, P) bool, or None where nothing is hidden: then iBOT compares all patches."""
+    masks (2B, P) bool, best on the CPU, where they are counted without waiting for a GPU; or None where nothing is hidden:
+    then iBOT compares all patches."""
 
     globals_: Tensor
     locals_: Tensor
@@ -108,7 +109,7 @@ class StudentTeacher(nn.Module):
         where = _where(views, self._grid(views)) if self.loss.ibot else None
         targets = self._targets(views, where, teacher_temperature)
         crops = [views.globals_, views.locals_] if len(views.locals_) else [views.globals_]
-        hidden = [views.masks, None][: len(crops)]
+        hidden = [None if views.masks is None else there(views.masks, views.globals_.device), None][: len(crops)]
         tokens = self.student["backbone"].packed(crops, hidden)
         classes_CD = torch.cat([some[:, 0] for some in tokens])
         scores_CK, patches_MK = _scores(self.student, classes_CD, _patches(self.student, tokens[0]), where)
@@ -177,7 +178,13 @@ def _where(views: Views, patches: int) -> _Where:
         return _Where(torch.arange(crops * patches, device=device), every / patches)
     counts = views.masks.sum(dim=1, keepdim=True).clamp_min(1)
     index = views.masks.flatten().nonzero()[:, 0]
-    return _Where(index, (1 / counts).expand_as(views.masks).flatten()[index])
+    weight = (1 / counts).expand_as(views.masks).flatten()[index]
+    return _Where(there(index, device), there(weight, device))
+
+
+def there(x: Tensor, device: torch.device) -> Tensor:
+    """x on a device, without waiting for it."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" and not x.is_cuda else x.to(device)
 
 
 def _patches(network: nn.ModuleDict, tokens_BTD: Tensor) -> Tensor:
@@ -187,7 +194,7 @@ def _patches(network: nn.ModuleDict, tokens_BTD: Tensor) -> Tensor:
 
 def _scores(network: nn.ModuleDict, classes_CD: Tensor, patches_PD: Tensor, where: _Where | None) -> tuple[Tensor, Tensor]:
     """Scores of the class tokens, and of the masked patches. Heads that are one run once, over both."""
-    chosen_MD = patches_PD[:0] if where is None else patches_PD[where.index]
+    chosen_MD = patches_PD[:0] if where is None else patches_PD.index_select(0, where.index)
     if "ibot_head" in network or where is None:
         return network["dino_head"](classes_CD), network["ibot_head"](chosen_MD) if where is not None else chosen_MD
     both = network["dino_head"](torch.cat([classes_CD, chosen_MD]))

@@ -119,7 +119,7 @@ def forward(state: State, batch: Batch, part: int = 0) -> Losses:
     """Losses of one part of a step."""
     cfg, (rank, count) = state.cfg, world()
     hidden = _hidden(cfg, batch, state.step, part, rank, count)
-    views = Views(batch.globals_, batch.locals_, None if hidden is None else hidden.to(state.device))
+    views = Views(batch.globals_, batch.locals_, hidden)
     half = _half(cfg, state.device) and count == 1  # shards have a precision of their own
     with torch.autocast(state.device.type, torch.bfloat16, enabled=half):
         return state.pair.losses(views, cfg.plan.teacher_temperature(state.step))
@@ -137,7 +137,8 @@ def _hidden(cfg: TrainConfig, batch: Batch, step: int, part: int, rank: int, cou
 
 def check_finite(losses: dict[str, Tensor], step: int, keys: list[str]) -> None:
     """Raises FloatingPointError, in every process, before anything has moved."""
-    bad = [name for name, value in losses.items() if not torch.isfinite(value)]
+    finite = torch.isfinite(torch.stack([value.float() for value in losses.values()])).tolist()
+    bad = [name for name, good in zip(losses, finite, strict=True) if not good]
     told = torch.tensor([float(bool(bad))])
     if world()[1] > 1:
         told = told.to(next(iter(losses.values())).device)
