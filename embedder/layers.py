@@ -46,7 +46,7 @@ def attend(qkv_M3Nd: Tensor, groups: Groups) -> Tensor:
 
 
 def _attend_packed(qkv_M3Nd: Tensor, groups: Groups) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - it registers CUDA operators
+    from torch.nn.attention.varlen import varlen_attn  # registers CUDA operators
 
     ends, longest = offsets(groups, qkv_M3Nd.device), max(tokens for _, tokens in groups)
     q, k, v = qkv_M3Nd.unbind(1)
@@ -55,7 +55,8 @@ def _attend_packed(qkv_M3Nd: Tensor, groups: Groups) -> Tensor:
 
 def offsets(groups: Groups, device: torch.device) -> Tensor:
     """(all images + 1,) int32: where each image's tokens begin, and where the last one's end."""
-    starts, at = list[Tensor](), 0
+    starts: list[Tensor] = []
+    at = 0
     for images, tokens in groups:
         starts.append(torch.arange(at, at + images * tokens, tokens, dtype=torch.int32, device=device))
         at += images * tokens
@@ -135,7 +136,8 @@ class Block(nn.Module):
         if not (self.training and self.drop):
             return x_MD + branch(x_MD, groups)
         kept = [(max(1, int(images * (1 - self.drop))), tokens) for images, tokens in groups]
-        at_m, start = list[Tensor](), 0
+        at_m: list[Tensor] = []
+        start = 0
         for (images, tokens), (few, _) in zip(groups, kept, strict=True):
             chosen = torch.randperm(images, device=x_MD.device)[:few]
             at_m.append((start + chosen[:, None] * tokens + torch.arange(tokens, device=x_MD.device)).flatten())

@@ -28,6 +28,8 @@ class LoopConfig:
     """Of weights, order, crops and masks."""
     precision: str = "bf16"
     """Of the networks' products: "bf16" where the device has it in hardware, else fp32; "fp32" always."""
+    compile: bool = True
+    """On GPUs, blocks are compiled: half a minute before the first step, less memory traffic in every one."""
     log_every: int = 10
     """Steps between lines of the log."""
     checkpoint_every: int = 1000

@@ -64,13 +64,15 @@ class DataConfig(CropConfig, ColourConfig):
 @dataclass(frozen=True)
 class Batch:
     """globals_ (2B, 3, G, G) and locals_ (L x B, 3, l, l) float32, normalised, all first crops first, then all second ones,
-    and so on; keys: image_id of the B images; skipped: reason -> images of this process passed over since the start.
+    and so on; keys: image_id of the B images; skipped: reason -> images of this process passed over since the start;
+    state: what has to be kept to go on after this batch.
     """
 
     globals_: torch.Tensor
     locals_: torch.Tensor
     keys: list[str]
     skipped: dict[str, int]
+    state: dict[str, Any]
 
 
 class Loader(ABC):
@@ -150,7 +152,7 @@ class Loader(ABC):
         self.position = begin + (number + 1) * self.whole
         wide, near = pixels
         globals_, locals_ = self._coloured(wide, position_B, 0), self._coloured(near, position_B, GLOBALS)
-        return Batch(globals_, locals_, self.manifest.keys(row_B), dict(self.skipped))
+        return Batch(globals_, locals_, self.manifest.keys(row_B), dict(self.skipped), self.state_dict())
 
     def _coloured(self, pixels_CB3SS: torch.Tensor, position_B: NDArray[np.int64], first: int) -> torch.Tensor:
         """(C x B, 3, S, S): crops number `first` and on."""

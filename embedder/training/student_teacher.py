@@ -104,6 +104,12 @@ class StudentTeacher(nn.Module):
     def teacher(self) -> nn.ModuleDict:
         return self.frozen if self.frozen is not None else self.average
 
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        """Blocks become compiled functions: one for all blocks of a network, for each shape of a step."""
+        for network in (self.student, self.teacher):
+            for block in network["backbone"].blocks:
+                block.compile(dynamic=False, backend=backend)
+
     def losses(self, views: Views, teacher_temperature: float) -> Losses:
         """Losses of this process's images; gradients flow to the student alone."""
         where = _where(views, self._grid(views)) if self.loss.ibot else None

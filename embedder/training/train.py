@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -35,6 +36,7 @@ class State:
     batches: Loader
     device: torch.device
     folder: Path
+    seen: dict[str, Any] = field(default_factory=dict)  # of the batches: what has to be kept to go on after the last one
     step: int = 0
     began: float = field(default_factory=time.monotonic)  # of the steps since the last line of the log
     since: int = 0
@@ -50,10 +52,11 @@ def train(
     """
     state = resumed(begun(cfg, data, folder, device, run))
     log = Log(folder, state.step) if world()[0] == 0 else None
-    images = iter(state.batches)
+    images = Ahead(state.batches)
     while state.step < cfg.schedule.steps:
         schedule(state.optimizer, cfg.plan, state.step)
         losses, keys = gradients(state, images)
+        images.fetch()  # while the device works
         check_finite(losses, state.step, keys)
         clip(state.pair.student, cfg.optim.clip)
         state.optimizer.step()
@@ -67,6 +70,22 @@ def train(
     return state
 
 
+class Ahead:
+    """Batches, of which the next one can be made before it is asked for."""
+
+    def __init__(self, batches: Loader) -> None:
+        self.batches, self.ready = iter(batches), list[Batch]()
+
+    def fetch(self) -> None:
+        self.ready.append(next(self.batches))
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        return self.ready.pop() if self.ready else next(self.batches)
+
+
 def begun(cfg: TrainConfig, data: str, folder: Path, device: str, run: str = "") -> State:
     """The state before the first step: the same weights in every process."""
     rank, count = world()
@@ -76,6 +95,8 @@ def begun(cfg: TrainConfig, data: str, folder: Path, device: str, run: str = "")
     if cfg.loop.start:
         _start(pair, cfg.loop.start)
     pair = shard(pair.to(place), place, _half(cfg, place))
+    if cfg.loop.compile and place.type == "cuda":
+        pair.compile_blocks()
     optimizer = optimiser(pair.student, cfg.model.blocks, cfg.optim)
     how = {"batch": cfg.share(count), "seed": cfg.loop.seed, "rank": rank, "world": count, "run": run, "device": place}
     batches = (Resident if cfg.data.resident else Batches)(data, cfg.data, **how)
@@ -108,6 +129,7 @@ def gradients(state: State, images: Iterator[Batch]) -> tuple[dict[str, Tensor],
     for part in range(count):
         batch = next(images)
         keys += batch.keys
+        state.seen = batch.state
         losses = forward(state, batch, part)
         (losses.total / count).backward()
         for name, value in losses.parts().items():
@@ -164,14 +186,14 @@ def report(state: State, losses: dict[str, Tensor], log: Log | None, say: Callab
     rate = steps * cfg.loop.batch / seconds
     row = {"step": state.step, **means, "lr": cfg.plan.lr(state.step - 1), "images_per_s": round(rate, 2),
            "mfu": round(mfu(cfg, rate / world()[1], state.device), 4), "memory_gib": round(memory(state.device), 2),
-           "skipped": sum(state.batches.skipped.values())}  # fmt: skip
+           "skipped": sum(state.seen["skipped"].values())}  # fmt: skip
     log.add(row)
     say(line(row, cfg.schedule.steps))
 
 
 def save(state: State) -> Path:
     """A checkpoint of everything that the next step depends on."""
-    loop = {"data": state.batches.digest, "batches": state.batches.state_dict(), "config": asdict(state.cfg)}
+    loop = {"data": state.batches.digest, "batches": state.seen, "config": asdict(state.cfg)}
     rng = {"torch": torch.get_rng_state().tolist()} if world()[1] == 1 else {}
     return checkpoint.save(state.folder, state.step, state.pair, state.optimizer, {**loop, **rng}, state.cfg.loop.keep)
 
@@ -185,6 +207,7 @@ def resumed(state: State) -> State:
     if loop["data"] != state.batches.digest:
         raise ValueError(f"{state.folder} was trained on another manifest; train into another folder")
     state.batches.load_state_dict(loop["batches"])
+    state.seen = loop["batches"]
     if "torch" in loop and world()[1] == 1:
         torch.set_rng_state(torch.tensor(loop["torch"], dtype=torch.uint8))
     state.step = state.since = int(loop["step"])

@@ -13,6 +13,7 @@ def test_offsets_are_where_images_begin():
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_packed_attention_equals_attention_by_group(dtype):
     torch.manual_seed(0)
