@@ -1,9 +1,10 @@
-"""The kernel of `fused`, which is the only one to import it: Triton is there only where a GPU build of torch is.
+"""The kernels of `fused`, which is the only one to import them: Triton is there only where a GPU build of torch is.
 
-Letters: N rows, D dimensions, K centroids.
+A product of matrices whose tiles end in the best centroid of each row instead of being written: what reaches memory is one
+number for each row and tile of centroids. Letters: N rows, D dimensions, K centroids, T tiles of centroids.
 """
 
-# No `from __future__ import annotations`: Triton reads the annotations of the kernel.
+# No `from __future__ import annotations`: Triton reads the annotations of a kernel.
 # pyright: basic
 
 from typing import Any
@@ -13,57 +14,102 @@ import triton.language as tl  # pyright: ignore[reportMissingImports]
 
 
 @triton.jit
-def two_best(
-    x_ptr: Any,
-    c_ptr: Any,
+def ordered(score: Any, place: Any, COLUMNS: tl.constexpr) -> Any:
+    """int32 keys that sort as the scores do; the lowest bits say which column, of equal scores the lower one's is larger."""
+    bits = score.to(tl.int32, bitcast=True)
+    bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return (bits & ~(COLUMNS - 1)) | (COLUMNS - 1 - place)
+
+
+@triton.jit
+def tile_best(
+    x_tiles: Any,
+    c_tiles: Any,
     bias_ptr: Any,
     out_ptr: Any,
     n: Any,
     k: Any,
     dims: Any,
+    programs: Any,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
+    GROUP: tl.constexpr,
 ) -> None:
-    """x (N, D) and c (K, D) bf16, bias (K,) float32; out (N, 2) int64: the two centroids of largest x . c + bias.
+    """x (N, D) and c (K, D) bf16 as tensor descriptors, bias (K,) float32; out (T, N) int32: the best key of each tile.
 
-    A best of one tile of centroids is merged with the best so far; the second of the tile too. Where K is 1, both are 0.
+    Programs go through the tiles in groups of GROUP row tiles, so that a tile of centroids is read once for all of them.
     """
-    rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    first, second = tl.full((ROWS,), float("-inf"), tl.float32), tl.full((ROWS,), float("-inf"), tl.float32)
-    first_at, second_at = tl.zeros((ROWS,), tl.int64), tl.zeros((ROWS,), tl.int64)
-    for start in range(0, k, COLUMNS):
-        columns = start + tl.arange(0, COLUMNS)
+    row_tiles, column_tiles = tl.cdiv(n, ROWS), tl.cdiv(k, COLUMNS)
+    for tile in tl.range(tl.program_id(0), row_tiles * column_tiles, programs, flatten=True):
+        group = tile // (GROUP * column_tiles)
+        here = min(row_tiles - group * GROUP, GROUP)
+        inside = tile % (GROUP * column_tiles)
+        row, column = (group * GROUP + inside % here) * ROWS, (inside // here) * COLUMNS
         product = tl.zeros((ROWS, COLUMNS), tl.float32)
         for deep in range(0, dims, DEPTH):
-            depth = deep + tl.arange(0, DEPTH)
-            x = tl.load(
-                x_ptr + rows[:, None] * dims + depth[None, :],
-                mask=(rows[:, None] < n) & (depth[None, :] < dims),
-                other=0.0,
-            )
-            c = tl.load(
-                c_ptr + columns[None, :].to(tl.int64) * dims + depth[:, None],
-                mask=(columns[None, :] < k) & (depth[:, None] < dims),
-                other=0.0,
-            )
-            product = tl.dot(x, c, product)
-        bias = tl.load(bias_ptr + columns, mask=columns < k, other=float("-inf"))
-        product += bias[None, :]
-        top = tl.max(product, axis=1)
-        place = tl.argmax(product, axis=1)
-        rest = tl.where(tl.arange(0, COLUMNS)[None, :] == place[:, None], float("-inf"), product)
-        next_top = tl.max(rest, axis=1)
-        next_place = tl.argmax(rest, axis=1)
-        top_at, next_at = (start + place).to(tl.int64), (start + next_place).to(tl.int64)
-        wins = top > first
-        runner = tl.where(wins, first, top)  # the loser of the two bests meets the other seconds
-        runner_at = tl.where(wins, first_at, top_at)
-        own = tl.where(wins, next_top, second)
-        own_at = tl.where(wins, next_at, second_at)
-        first, first_at = tl.where(wins, top, first), tl.where(wins, top_at, first_at)
-        keep = runner >= own
-        second, second_at = tl.where(keep, runner, own), tl.where(keep, runner_at, own_at)
-    second_at = tl.where(second == float("-inf"), first_at, second_at)
-    tl.store(out_ptr + rows * 2, first_at, mask=rows < n)
-    tl.store(out_ptr + rows * 2 + 1, second_at, mask=rows < n)
+            product = tl.dot(x_tiles.load([row, deep]), c_tiles.load([column, deep]).T, product)
+        place = tl.arange(0, COLUMNS)
+        bias = tl.load(bias_ptr + column + place, mask=column + place < k, other=float("-inf"))
+        key = tl.max(ordered(product + bias[None, :], place[None, :], COLUMNS), axis=1)
+        rows = row + tl.arange(0, ROWS)
+        tl.store(out_ptr + (column // COLUMNS).to(tl.int64) * n + rows, key, mask=rows < n)
+
+
+@triton.jit
+def best_two(keys_ptr: Any, out_ptr: Any, n: Any, tiles: Any, ROWS: tl.constexpr, COLUMNS: tl.constexpr) -> None:
+    """keys (T, N) int32; out (2, N) int32: the columns of the best of all tiles and of the next tile's best.
+
+    Keys are compared without the bits that name a column, so of equal scores the lower tile's stays. Where T is 1, both are it.
+    """
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    first = tl.load(keys_ptr + rows, mask=rows < n, other=0)
+    first_at = COLUMNS - 1 - (first & (COLUMNS - 1))
+    first = first & ~(COLUMNS - 1)
+    second, second_at = tl.full((ROWS,), -2147483648, tl.int32), first_at
+    for tile in range(1, tiles):
+        key = tl.load(keys_ptr + tl.cast(tile, tl.int64) * n + rows, mask=rows < n, other=0)
+        at = tile * COLUMNS + COLUMNS - 1 - (key & (COLUMNS - 1))
+        key = key & ~(COLUMNS - 1)
+        wins = key > first
+        loser, loser_at = tl.where(wins, first, key), tl.where(wins, first_at, at)
+        first, first_at = tl.where(wins, key, first), tl.where(wins, at, first_at)
+        closer = loser > second
+        second, second_at = tl.where(closer, loser, second), tl.where(closer, loser_at, second_at)
+    tl.store(out_ptr + rows, first_at, mask=rows < n)
+    tl.store(out_ptr + n + rows, second_at, mask=rows < n)
+
+
+@triton.jit
+def better_of_two(
+    x_ptr: Any,
+    c_ptr: Any,
+    bias_ptr: Any,
+    two_ptr: Any,
+    label_ptr: Any,
+    score_ptr: Any,
+    n: Any,
+    dims: Any,
+    ROWS: tl.constexpr,
+    DEPTH: tl.constexpr,
+) -> None:
+    """x (N, D), c (K, D) and bias float32, two (2, N) int32; label (N,) int64 and score (N,) float32 of the better one.
+
+    float32 throughout; of equal scores the lower number's.
+    """
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    known = rows < n
+    a, b = tl.load(two_ptr + rows, mask=known, other=0), tl.load(two_ptr + n + rows, mask=known, other=0)
+    low, high = tl.minimum(a, b), tl.maximum(a, b)
+    lows, highs = tl.zeros((ROWS, DEPTH), tl.float32), tl.zeros((ROWS, DEPTH), tl.float32)
+    for deep in range(0, dims, DEPTH):
+        depth = deep + tl.arange(0, DEPTH)
+        inside = known[:, None] & (depth < dims)[None, :]
+        x = tl.load(x_ptr + rows[:, None].to(tl.int64) * dims + depth[None, :], mask=inside, other=0.0)
+        lows += x * tl.load(c_ptr + low[:, None].to(tl.int64) * dims + depth[None, :], mask=inside, other=0.0)
+        highs += x * tl.load(c_ptr + high[:, None].to(tl.int64) * dims + depth[None, :], mask=inside, other=0.0)
+    low_score = tl.sum(lows, axis=1) + tl.load(bias_ptr + low, mask=known, other=0.0)
+    high_score = tl.sum(highs, axis=1) + tl.load(bias_ptr + high, mask=known, other=0.0)
+    wins = high_score > low_score
+    tl.store(label_ptr + rows, tl.where(wins, high, low).to(tl.int64), mask=known)
+    tl.store(score_ptr + rows, tl.where(wins, high_score, low_score), mask=known)
