@@ -4,17 +4,15 @@ A product of matrices whose tiles end in the best centroid of each row instead o
 number for each row and tile of centroids. Letters: N rows, D dimensions, K centroids, T tiles of centroids.
 """
 
-# No `from __future__ import annotations`: Triton reads the annotations of a kernel.
+# No `from __future__ import annotations`, and no other annotations: Triton reads those of a kernel.
 # pyright: basic
-
-from typing import Any
 
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 
 
 @triton.jit
-def ordered(score: Any, place: Any, COLUMNS: tl.constexpr) -> Any:
+def ordered(score, place, COLUMNS: tl.constexpr):
     """int32 keys that sort as the scores do; the lowest bits say which column, of equal scores the lower one's is larger."""
     bits = score.to(tl.int32, bitcast=True)
     bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
@@ -23,14 +21,14 @@ def ordered(score: Any, place: Any, COLUMNS: tl.constexpr) -> Any:
 
 @triton.jit
 def tile_best(
-    x_tiles: Any,
-    c_tiles: Any,
-    bias_ptr: Any,
-    out_ptr: Any,
-    n: Any,
-    k: Any,
-    dims: Any,
-    programs: Any,
+    x_tiles,
+    c_tiles,
+    bias_ptr,
+    out_ptr,
+    n,
+    k,
+    dims,
+    programs,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
@@ -57,7 +55,7 @@ def tile_best(
 
 
 @triton.jit
-def best_two(keys_ptr: Any, out_ptr: Any, n: Any, tiles: Any, ROWS: tl.constexpr, COLUMNS: tl.constexpr) -> None:
+def best_two(keys_ptr, out_ptr, n, tiles, ROWS: tl.constexpr, COLUMNS: tl.constexpr) -> None:
     """keys (T, N) int32; out (2, N) int32: the columns of the best of all tiles and of the next tile's best.
 
     Keys are compared without the bits that name a column, so of equal scores the lower tile's stays. Where T is 1, both are it.
@@ -82,14 +80,14 @@ def best_two(keys_ptr: Any, out_ptr: Any, n: Any, tiles: Any, ROWS: tl.constexpr
 
 @triton.jit
 def better_of_two(
-    x_ptr: Any,
-    c_ptr: Any,
-    bias_ptr: Any,
-    two_ptr: Any,
-    label_ptr: Any,
-    score_ptr: Any,
-    n: Any,
-    dims: Any,
+    x_ptr,
+    c_ptr,
+    bias_ptr,
+    two_ptr,
+    label_ptr,
+    score_ptr,
+    n,
+    dims,
     ROWS: tl.constexpr,
     DEPTH: tl.constexpr,
 ) -> None:
