@@ -52,16 +52,9 @@ def train(
     """
     state = resumed(begun(cfg, data, folder, device, run))
     log = Log(folder, state.step) if world()[0] == 0 else None
-    images = Ahead(state.batches)
+    images = Ahead(iter(state.batches))
     while state.step < cfg.schedule.steps:
-        schedule(state.optimizer, cfg.plan, state.step)
-        losses, keys = gradients(state, images)
-        images.fetch()  # while the device works
-        check_finite(losses, state.step, keys)
-        clip(state.pair.student, cfg.optim.clip)
-        state.optimizer.step()
-        state.pair.update_average(cfg.plan.momentum(state.step))
-        state.step += 1
+        losses = step(state, images)
         report(state, losses, log, say)
         if state.step % cfg.loop.checkpoint_every == 0 or state.step == cfg.schedule.steps:
             save(state)
@@ -70,11 +63,24 @@ def train(
     return state
 
 
+def step(state: State, images: Ahead) -> dict[str, Tensor]:
+    """One step of the optimiser; what its losses were."""
+    schedule(state.optimizer, state.cfg.plan, state.step)
+    losses, keys = gradients(state, images)
+    images.fetch()  # while the device works
+    check_finite(losses, state.step, keys)
+    clip(state.pair.student, state.cfg.optim.clip)
+    state.optimizer.step()
+    state.pair.update_average(state.cfg.plan.momentum(state.step))
+    state.step += 1
+    return losses
+
+
 class Ahead:
     """Batches, of which the next one can be made before it is asked for."""
 
-    def __init__(self, batches: Loader) -> None:
-        self.batches, self.ready = iter(batches), list[Batch]()
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.batches, self.ready = batches, list[Batch]()
 
     def fetch(self) -> None:
         self.ready.append(next(self.batches))
