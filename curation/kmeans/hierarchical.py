@@ -2,7 +2,8 @@
 
 Source: Vo et al. 2024 (automatic data curation for self-supervised learning), section 3 and appendix. Plain k-means puts
 centroids where rows are dense. Fitted anew, several times, on the few rows nearest each centroid, it puts them evenly over
-all that there is. Differs: k-means++ draws in rounds (seeding.py); products are float32, sums float64.
+all that there is. Differs: products are float32, sums float64; passes end where they gain little (lloyd.py); levels too
+large for greedy k-means++ are seeded in rounds (seeding.py).
 
 Letters: N rows, D dimensions, K clusters of a level.
 """
@@ -16,7 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.kmeans.assign import assign
+from curation.kmeans.greedy import greedy_plus_plus
 from curation.kmeans.lloyd import fit, squares
+
+GREEDY = 1 << 32  # rows x clusters up to which the first centroids are picked greedily
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -31,7 +35,7 @@ class LevelPlan:
     rounds: int = 0
     """Times that the level is fitted anew on rows nearest its centroids; 0: no resampling."""
     nearest: int = 1
-    """Rows taken of each cluster for that; about half of what a cluster holds."""
+    """Rows taken of each cluster for that; about half of what a cluster holds. 1: no resampling."""
     split: int = 1
     """Above 1: k / split clusters first, each cut into `split` then. For a first level too large to be fitted at once."""
 
@@ -49,6 +53,15 @@ class Level:
     centroids: Floats
     labels: Ints
     sizes: Ints
+
+
+def level_plans(rows: int, levels: Sequence[int], rounds: int) -> list[LevelPlan]:
+    """Levels of so many clusters, the finest first, each resampled on half of what its clusters hold on average.
+
+    Source: facebookresearch/ssl-data-curation, configs/*.yaml: 10 rounds; 20 rows a cluster: 10, 10: 5, 5: 3, 3.3: 2.
+    """
+    held = zip([rows, *levels], levels, strict=False)
+    return [LevelPlan(k=k, rounds=rounds, nearest=max(1, -(-below // (2 * k)))) for below, k in held]
 
 
 def fit_levels(x: Floats, plans: Sequence[LevelPlan], iterations: int = 50, seed: int = 0) -> list[Level]:
@@ -70,14 +83,18 @@ def _fit_level(points: Floats, plan: LevelPlan, iterations: int, seed: int) -> L
     if plan.split > 1:
         centroids = split(points, plan, iterations, seed)
     else:
-        centroids = fit(points, plan.k, iterations, seed, euclidean=True).centroids
+        centroids = _fit(points, plan.k, iterations, seed)
     level = filled(points, centroids)
-    for turn in range(plan.rounds):
+    for turn in range(plan.rounds if plan.nearest > 1 else 0):
         rows = nearest_rows(points, level, plan.nearest)
-        k = min(plan.k, len(rows))
-        centroids = fit(points[rows], k, iterations, seed + 1000 * (turn + 1), euclidean=True).centroids
+        centroids = _fit(points[rows], min(plan.k, len(rows)), iterations, seed + 1000 * (turn + 1))
         level = filled(points, centroids)
     return level
+
+
+def _fit(points: Floats, k: int, iterations: int, seed: int) -> Floats:
+    start = greedy_plus_plus(points, k, np.random.default_rng(seed)) if len(points) * k <= GREEDY else None
+    return fit(points, k, iterations, seed, euclidean=True, start=start).centroids
 
 
 def filled(points: Floats, centroids: Floats) -> Level:
@@ -101,11 +118,8 @@ def nearest_rows(points: Floats, level: Level, count: int) -> Ints:
 
 def split(points: Floats, plan: LevelPlan, iterations: int, seed: int) -> Floats:
     """Centroids in two stages: k / split clusters, each cut into `split`, or into as many as it has rows."""
-    coarse = filled(points, fit(points, -(-plan.k // plan.split), iterations, seed, euclidean=True).centroids)
+    coarse = filled(points, _fit(points, -(-plan.k // plan.split), iterations, seed))
     order = np.argsort(coarse.labels, kind="stable")
     pieces = np.split(order, np.cumsum(coarse.sizes)[:-1])
-    found = [
-        fit(points[rows], min(plan.split, len(rows)), iterations, seed + 1 + n, euclidean=True).centroids
-        for n, rows in enumerate(pieces)
-    ]
+    found = [_fit(points[rows], min(plan.split, len(rows)), iterations, seed + 1 + n) for n, rows in enumerate(pieces)]
     return np.concatenate(found)

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from curation import kmeans, records
 from curation.encode import unit
 from curation.kmeans import lloyd
-from curation.kmeans.hierarchical import LevelPlan, fit_levels
+from curation.kmeans.hierarchical import fit_levels, level_plans
 from curation.kmeans.tables import partial_of, partial_table
 from curation.sets import Bools, in_pool, shuffled_order
 from curation.stage import MapStage, PlannedStage, RoundsStage, WholeStage
@@ -162,7 +162,7 @@ def _finished(_part: int, inputs: Mapping[str, Parts], cfg: ClustersConfig, numb
     tables, below = list[pa.Table](), base
     centroids, images = _matrix(base), base["images"].to_numpy()
     sizes = [min(k, len(centroids)) for k in cfg.levels[1:]]
-    plans = [LevelPlan(k=k, rounds=cfg.resample, nearest=max(1, len(centroids) // k // 2)) for k in sizes]
+    plans = level_plans(len(centroids), sizes, cfg.resample)
     for at, level in enumerate(fit_levels(centroids, plans, cfg.iterations, cfg.seed)):
         place = below.schema.get_field_index("parent")
         tables.append(below.set_column(place, records.CENTROIDS.field("parent"), pa.array(level.labels)))
@@ -236,10 +236,10 @@ def ended(number: int, store: Store) -> bool:
 def last(number: int) -> PlannedStage:
     """The noun itself, of the last means."""
     fn = partial(_finished, number=number)
-    return PlannedStage(name="centroids", consumes=(_means(number),), plan=_one, fn=fn, version=3)
+    return PlannedStage(name="centroids", consumes=(_means(number),), plan=_one, fn=fn, version=4)
 
 
-CENTROIDS = RoundsStage(name="centroids", consumes=_INPUTS, rounds=rounds, ended=ended, last=last, version=3)
+CENTROIDS = RoundsStage(name="centroids", consumes=_INPUTS, rounds=rounds, ended=ended, last=last, version=4)
 
 
 def tell(inputs: Mapping[str, Parts], _cfg: ClustersConfig) -> Iterator[tuple[int, pa.Table]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curation.kmeans.hierarchical import Level, LevelPlan, fit_levels, nearest_rows, split
+from curation.kmeans.hierarchical import Level, LevelPlan, fit_levels, level_plans, nearest_rows, split
 from tests.curation.making import unit_rows
 
 
@@ -36,6 +36,20 @@ def test_resampling_spreads_centroids_evenly(seed):
     dense = [int((level.centroids < 1).sum()) for level in (plain, even)]
     assert dense[1] < dense[0]
     assert dense[1] <= 8  # even: 4
+
+
+def test_plans_take_half_of_what_clusters_hold():
+    """The sizes that the reference's own configurations name."""
+    web = level_plans(10_000_000, (500_000, 50_000, 10_000), 10)
+    assert [(plan.k, plan.nearest, plan.rounds) for plan in web] == [(500_000, 10, 10), (50_000, 5, 10), (10_000, 3, 10)]
+    assert [plan.nearest for plan in level_plans(29_700, (1000, 300), 10)] == [15, 2]
+    assert [plan.nearest for plan in level_plans(8, (8, 4), 10)] == [1, 1]
+
+
+def test_nothing_is_resampled_where_one_row_of_each_would_be_taken():
+    x = unit_rows(200, 4, 2)
+    plain, none = (fit_levels(x, [LevelPlan(k=20, rounds=rounds)], 20)[0] for rounds in (0, 3))
+    np.testing.assert_array_equal(plain.centroids, none.centroids)
 
 
 def test_nearest_rows_by_hand():
