@@ -13,20 +13,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from embedder.rope import Groups, rotate
+
 Ffn = Literal["mlp", "swiglu"]
+QkvBias = Literal["all", "no_key", "none"]  # "no_key": queries and values alone (DINOv3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """The four numbers that name a size."""
+    """What a block is made from; the first four numbers name a size."""
 
     width: int
     depth: int
     heads: int
     ffn: Ffn = "mlp"
+    hidden: int = 0  # width inside the feed-forward; 0 is the kind's own rule
+    qkv_bias: QkvBias = "all"
+    eps: float = 1e-6  # of the norms
 
-
-Groups = list[tuple[int, int]]  # (images, tokens of each) of every batch, in the order of its tokens
+    @property
+    def inner(self) -> int:
+        """Width inside the feed-forward; by DINOv2's rule SwiGLU has 2/3 of the MLP's, rounded up to a multiple of 8."""
+        rule = (4 * self.width * 2 // 3 + 7) // 8 * 8 if self.ffn == "swiglu" else 4 * self.width
+        return self.hidden or rule
 
 
 def attend(qkv_M3Nd: Tensor, groups: Groups) -> Tensor:
@@ -63,38 +72,53 @@ def offsets(groups: Groups, device: torch.device) -> Tensor:
     return torch.cat([*starts, torch.full((1,), at, dtype=torch.int32, device=device)])
 
 
+class PartlyBiased(nn.Linear):
+    """A linear layer whose bias counts where `bias_mask` is 1. Source: LinearKMaskedBias of dinov3/layers/attention.py."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__(width, out)
+        mask = torch.ones(out)
+        mask[out // 3 : 2 * out // 3] = 0
+        self.register_buffer("bias_mask", mask)
+
+    def forward(self, x_MD: Tensor) -> Tensor:
+        return functional.linear(x_MD, self.weight, self.bias * self.bias_mask.to(self.bias.dtype))
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with one joint projection for queries, keys and values."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, qkv_bias: QkvBias = "all") -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = PartlyBiased(width, 3 * width) if qkv_bias == "no_key" else nn.Linear(width, 3 * width, qkv_bias == "all")
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x_MD: Tensor, groups: Groups) -> Tensor:
+    def forward(self, x_MD: Tensor, groups: Groups, waves_T2d: list[Tensor] | None = None) -> Tensor:
+        """waves_T2d: how queries and keys of each group are turned (rope.py); None where positions were added."""
         qkv_M3Nd = self.qkv(x_MD).unflatten(-1, (3, self.heads, -1))
+        if waves_T2d is not None:
+            qkv_M3Nd = rotate(qkv_M3Nd, waves_T2d, groups)
         return self.proj(attend(qkv_M3Nd, groups).flatten(1))
 
 
 class Mlp(nn.Module):
-    """Two layers with GELU, hidden width four times the input."""
+    """Two layers with GELU."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.fc2(functional.gelu(self.fc1(x_BTD)))
 
 
 class SwiGlu(nn.Module):
-    """Gated feed-forward; hidden width is 2/3 of the MLP's, rounded up to a multiple of 8 (DINOv2)."""
+    """Gated feed-forward."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        hidden = (4 * width * 2 // 3 + 7) // 8 * 8
         self.w12 = nn.Linear(width, 2 * hidden)
         self.w3 = nn.Linear(hidden, width)
 
@@ -120,15 +144,15 @@ class Block(nn.Module):
     def __init__(self, shape: Variant, layerscale: float, drop: float = 0.0) -> None:
         super().__init__()
         self.drop = drop
-        self.norm1 = nn.LayerNorm(shape.width, eps=1e-6)
-        self.attn = Attention(shape.width, shape.heads)
-        self.ls1 = LayerScale(shape.width, layerscale)
-        self.norm2 = nn.LayerNorm(shape.width, eps=1e-6)
-        self.mlp = SwiGlu(shape.width) if shape.ffn == "swiglu" else Mlp(shape.width)
-        self.ls2 = LayerScale(shape.width, layerscale)
+        self.norm1 = nn.LayerNorm(shape.width, eps=shape.eps)
+        self.attn = Attention(shape.width, shape.heads, shape.qkv_bias)
+        self.ls1 = LayerScale(shape.width, layerscale) if layerscale else nn.Identity()
+        self.norm2 = nn.LayerNorm(shape.width, eps=shape.eps)
+        self.mlp = (SwiGlu if shape.ffn == "swiglu" else Mlp)(shape.width, shape.inner)
+        self.ls2 = LayerScale(shape.width, layerscale) if layerscale else nn.Identity()
 
-    def forward(self, x_MD: Tensor, groups: Groups) -> Tensor:
-        x_MD = self._with(x_MD, groups, lambda x, some: self.ls1(self.attn(self.norm1(x), some)))
+    def forward(self, x_MD: Tensor, groups: Groups, waves_T2d: list[Tensor] | None = None) -> Tensor:
+        x_MD = self._with(x_MD, groups, lambda x, some: self.ls1(self.attn(self.norm1(x), some, waves_T2d)))
         return self._with(x_MD, groups, lambda x, _: self.ls2(self.mlp(self.norm2(x))))
 
     def _with(self, x_MD: Tensor, groups: Groups, branch: Callable[[Tensor, Groups], Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from embedder.training.config import TrainConfig
 from embedder.training.student_teacher import GLOBALS
-from embedder.vit import VARIANTS, VitConfig
+from embedder.vit_config import VitConfig
 
 _RATES: dict[str, float] = {}
 
@@ -24,7 +24,7 @@ def image_flops(cfg: TrainConfig) -> float:
     backbones = GLOBALS * wide * 4 + cfg.data.locals_ * near * 3
     patches = (cfg.data.global_side // cfg.model.patch) ** 2
     hidden = GLOBALS * patches * (cfg.masks.share * sum(cfg.masks.ratio) / 2) if cfg.loss.ibot else 0.0
-    width, heads = VARIANTS[cfg.model.variant].width, cfg.heads
+    width, heads = cfg.model.shape.width, cfg.heads
     dino = head_flops(width, heads.hidden, heads.dino_bottleneck, heads.prototypes)
     ibot = head_flops(width, heads.hidden, heads.ibot_bottleneck, heads.prototypes)
     return backbones + dino * (GLOBALS * 4 + cfg.data.locals_ * 3) + ibot * hidden * 4
@@ -32,9 +32,10 @@ def image_flops(cfg: TrainConfig) -> float:
 
 def crop_flops(vit: VitConfig, side: int) -> float:
     """Of one crop's way through the backbone."""
-    shape, patches = VARIANTS[vit.variant], (side // vit.patch) ** 2
-    tokens = 1 + vit.registers + patches
-    block = tokens * 12 * shape.width**2 + 2 * tokens**2 * shape.width  # qkv, proj, feed-forward; both products of attention
+    shape, patches = vit.shape, (side // vit.patch) ** 2
+    tokens = vit.prefix + patches
+    forward = shape.width * shape.inner * (3 if shape.ffn == "swiglu" else 2)
+    block = tokens * (4 * shape.width**2 + forward) + 2 * tokens**2 * shape.width  # qkv and proj; both products of attention
     return 2.0 * (vit.blocks * block + patches * 3 * vit.patch**2 * shape.width)
 
 

@@ -9,7 +9,8 @@ import torch
 from embedder.encoder import load_encoder
 from embedder.layers import Variant
 from embedder.official import config_of, export, read_official
-from embedder.vit import VARIANTS, VisionTransformer, VitConfig
+from embedder.vit import VisionTransformer
+from embedder.vit_config import VARIANTS, VitConfig
 from tests.embedder.golden_dinov2 import GOLDEN, fill, picture
 
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from embedder.layers import SwiGlu
-from embedder.vit import VARIANTS, VisionTransformer, VitConfig, sincos_positions
+from embedder.patches import sincos_positions
+from embedder.vit import VisionTransformer
+from embedder.vit_config import VARIANTS, VitConfig
 
 
 def small(**changes: object) -> VisionTransformer:
@@ -23,8 +24,9 @@ def test_sizes_match_the_published_checkpoints() -> None:
     # ViT-S/14 at 518 px: 22,056,576 in the official file (12 blocks of 384, 1370 positions, mask token included).
     assert parameters("s", 14, 518) == 22_056_576
     assert VARIANTS["h"].width // VARIANTS["h"].heads == 80
-    assert SwiGlu(1536).w12.weight.shape == (8192, 1536)  # ViT-g
-    assert SwiGlu(1024).w3.weight.shape == (1024, 2736)  # ViT-L trained from scratch
+    assert 2 * VARIANTS["g"].inner == 8192
+    assert VitConfig(variant="l", ffn="swiglu").shape.inner == 2736  # ViT-L trained from scratch
+    assert VitConfig(variant="hplus", ffn="mlp").shape.inner == 5120  # a size's own hidden width is that of its feed-forward
 
 
 def test_keys_are_the_official_ones() -> None:
@@ -106,7 +108,10 @@ def several() -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
     return [torch.randn(2, 3, 32, 32), torch.randn(5, 3, 16, 16), torch.randn(1, 3, 16, 32)], [masks, None, None]
 
 
-@pytest.mark.parametrize("changes", [{}, {"registers": 2}, {"checkpointing": True}, {"drop_path": 0.4}])
+ROPE = {"positions": "rope", "registers": 2, "qkv_bias": "no_key", "ffn": "swiglu"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"registers": 2}, {"checkpointing": True}, {"drop_path": 0.4}, ROPE])
 def test_packed_is_each_alone_forward_and_backward(changes):
     torch.manual_seed(4)
     model = VisionTransformer(VitConfig(side=32, patch=8, depth=3, layerscale=0.5, **changes))
