@@ -94,19 +94,23 @@ class Ahead:
 
 def begun(cfg: TrainConfig, data: str, folder: Path, device: str, run: str = "") -> State:
     """The state before the first step: the same weights in every process."""
-    rank, count = world()
-    torch.manual_seed(cfg.loop.seed)
-    place = torch.device(device)
-    pair = StudentTeacher(cfg.model, cfg.heads, cfg.loss, _teacher(cfg))
-    if cfg.loop.start:
-        _start(pair, cfg.loop.start)
-    pair = shard(pair.to(place), place, _half(cfg, place))
-    if cfg.loop.compile and place.type == "cuda":
-        pair.compile_blocks()
-    optimizer = optimiser(pair.student, cfg.model.blocks, cfg.optim)
+    (rank, count), place = world(), torch.device(device)
+    pair, optimizer = learners(cfg, place)
     how = {"batch": cfg.share(count), "seed": cfg.loop.seed, "rank": rank, "world": count, "run": run, "device": place}
     batches = (Resident if cfg.data.resident else Batches)(data, cfg.data, **how)
     return State(cfg, pair, optimizer, batches, place, folder)
+
+
+def learners(cfg: TrainConfig, device: torch.device) -> tuple[StudentTeacher, torch.optim.Optimizer]:
+    """Student and teacher as they start, on their device, and the student's optimiser."""
+    torch.manual_seed(cfg.loop.seed)
+    pair = StudentTeacher(cfg.model, cfg.heads, cfg.loss, _teacher(cfg))
+    if cfg.loop.start:
+        _start(pair, cfg.loop.start)
+    pair = shard(pair.to(device), device, _half(cfg, device))
+    if cfg.loop.compile and device.type == "cuda":
+        pair.compile_blocks()
+    return pair, optimiser(pair.student, cfg.model.blocks, cfg.optim)
 
 
 def _start(pair: StudentTeacher, weights: str) -> None:
