@@ -4,7 +4,8 @@ python -m tests.bench.bench_packing --json
 
 Forward and backward of 2 global and 8 local crops per image, the same outputs and gradients asked of all three ways: `packed`
 (one sequence), `batches` (the global crops, then the local ones), `crops` (each crop of all images by itself).
-`packed_speedup` is against `crops`.
+`packed_speedup` is against `crops`. On a GPU times and peak memory are those of bf16, as it is trained in; outputs and
+gradients are compared in float32 on two images, and in bf16 at the full size, where rounding alone differs (`CLOSE_HALF`).
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from embedder.training.gauges import memory
 from embedder.vit import VisionTransformer, VitConfig
 
 GLOBALS, LOCALS = 2, 8  # crops per image
 CLOSE = 1e-4  # largest difference of outputs and gradients, relative to the largest value
+CLOSE_HALF = 5e-2  # the same in bf16, whose numbers are 4e-3 apart
 
 Way = Callable[[VisionTransformer, Tensor, Tensor], list[Tensor]]
 
@@ -47,16 +51,31 @@ def crops(model: VisionTransformer, globals_: Tensor, locals_: Tensor) -> list[T
 WAYS: dict[str, Way] = {"packed": packed, "batches": batches, "crops": crops}
 
 
-def step(way: Way, model: VisionTransformer, globals_: Tensor, locals_: Tensor) -> tuple[list[Tensor], list[Tensor], float]:
-    """Outputs, gradients, seconds of one forward and backward."""
+@dataclass(frozen=True)
+class Pass:
+    """Outputs, gradients, seconds and peak GiB of one forward and backward."""
+
+    outputs: list[Tensor]
+    gradients: list[Tensor]
+    seconds: float
+    peak: float
+
+
+def step(way: Way, model: VisionTransformer, globals_: Tensor, locals_: Tensor, half: bool) -> Pass:
+    """One forward and backward."""
     model.zero_grad(set_to_none=True)
     _wait()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     began = time.monotonic()
-    out = way(model, globals_, locals_)
-    sum((part * torch.linspace(-1, 1, part.shape[-1], device=part.device)).square().mean() for part in out).backward()
+    with torch.autocast(globals_.device.type, torch.bfloat16, enabled=half):
+        out = way(model, globals_, locals_)
+    scale = torch.linspace(-1, 1, model.width, device=globals_.device)
+    sum((part.float() * scale).square().mean() for part in out).backward()
     _wait()
     seconds = time.monotonic() - began
-    return [part.detach() for part in out], [p.grad.clone() for p in model.parameters() if p.grad is not None], seconds
+    gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    return Pass([part.detach() for part in out], gradients, seconds, memory(globals_.device))
 
 
 def _wait() -> None:
@@ -70,32 +89,47 @@ def difference(found: list[Tensor], expected: list[Tensor]) -> float:
     return max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-12)) for a, b in pairs)
 
 
-def measure(variant: str, images: int, global_side: int, local_side: int, rounds: int) -> dict[str, object]:
-    """Figures of all ways on the same crops, taken in turn; the first round is not counted."""
+def rounds_of(variant: str, images: int, sides: tuple[int, int], rounds: int, half: bool) -> dict[str, list[Pass]]:
+    """All ways on the same crops, taken in turn; the first round is not counted. Only the last one keeps its tensors."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
-    model = VisionTransformer(VitConfig(variant=variant, side=global_side, layerscale=0.1)).train().to(device)
-    globals_ = torch.randn(GLOBALS * images, 3, global_side, global_side, device=device)
-    locals_ = torch.randn(LOCALS * images, 3, local_side, local_side, device=device)
-    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
-    outputs, gradients = {}, {}
+    model = VisionTransformer(VitConfig(variant=variant, side=sides[0], layerscale=0.1)).train().to(device)
+    globals_ = torch.randn(GLOBALS * images, 3, sides[0], sides[0], device=device)
+    locals_ = torch.randn(LOCALS * images, 3, sides[1], sides[1], device=device)
+    found: dict[str, list[Pass]] = {name: [] for name in WAYS}
     for number in range(rounds + 1):
         for name, way in WAYS.items():
-            outputs[name], gradients[name], took = step(way, model, globals_, locals_)
-            seconds[name] += [took] if number else []
-    middle = {name: statistics.median(times) for name, times in seconds.items()}
-    others = ("batches", "crops")
-    forward = max(difference(outputs["packed"], outputs[name]) for name in others)
-    backward = max(difference(gradients["packed"], gradients[name]) for name in others)
+            made = step(way, model, globals_, locals_, half)
+            found[name] += [made if number == rounds else replace(made, outputs=[], gradients=[])] * (number > 0)
+    return found
+
+
+def apart(found: dict[str, list[Pass]]) -> dict[str, float]:
+    """Largest differences of `packed` to the other ways."""
+    packed, others = found["packed"][-1], [found[name][-1] for name in ("batches", "crops")]
     return {
-        "device": device,
-        "variant": variant,
-        "images": images,
+        "outputs": max(difference(packed.outputs, other.outputs) for other in others),
+        "gradients": max(difference(packed.gradients, other.gradients) for other in others),
+    }
+
+
+def measure(variant: str, images: int, global_side: int, local_side: int, rounds: int) -> dict[str, object]:
+    """Figures of all ways."""
+    gpu, sides = torch.cuda.is_available(), (global_side, local_side)
+    found = rounds_of(variant, images, sides, rounds, half=gpu)
+    exact = apart(rounds_of(variant, 2, sides, 1, half=False) if gpu else found)
+    equal, middle = max(exact.values()) <= CLOSE, {n: statistics.median(p.seconds for p in f) for n, f in found.items()}
+    out: dict[str, object] = {"device": "cuda" if gpu else "cpu", "variant": variant, "images": images}
+    if gpu:
+        half = apart(found)
+        equal = equal and max(half.values()) <= CLOSE_HALF
+        out |= {"largest_difference_bf16": half, "peak_gib": {n: round(f[-1].peak, 2) for n, f in found.items()}}
+    return out | {
         "packed_speedup": round(middle["crops"] / middle["packed"], 3),
         "packed_speedup_over_batches": round(middle["batches"] / middle["packed"], 3),
         "seconds": {name: round(value, 4) for name, value in middle.items()},
-        "largest_difference": {"outputs": forward, "gradients": backward},
-        "equal": max(forward, backward) <= CLOSE,
+        "largest_difference": exact,
+        "equal": equal,
     }
 
 
