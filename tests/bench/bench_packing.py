@@ -116,6 +116,7 @@ def apart(found: dict[str, list[Pass]]) -> dict[str, float]:
 def measure(variant: str, images: int, global_side: int, local_side: int, rounds: int) -> dict[str, object]:
     """Figures of all ways."""
     gpu, sides = torch.cuda.is_available(), (global_side, local_side)
+    torch.backends.cudnn.allow_tf32 = False
     found = rounds_of(variant, images, sides, rounds, half=gpu)
     exact = apart(rounds_of(variant, 2, sides, 1, half=False) if gpu else found)
     equal, middle = max(exact.values()) <= CLOSE, {n: statistics.median(p.seconds for p in f) for n, f in found.items()}
