@@ -193,12 +193,12 @@ NEIGHBORS = pa.schema(
 """One row is one (seed image, pool image) pair."""
 
 _CHOICE = [
-    column("seed_set", pa.string(), "the seed set that chose the image first"),
-    column("mode", pa.string(), "as_is, sample or cluster"),
+    column("seed_set", pa.string(), "the seed set that chose the image first; balanced: the draw over clusters"),
+    column("mode", pa.string(), "as_is, sample, cluster or balanced"),
     column("seed_id", pa.string(), "the seed image that retrieved it (sample); null otherwise"),
     column("similarity", pa.float32(), "cosine to that seed image, or to the cluster's centroid"),
     column("cluster", pa.int64(), "cluster of the image; null for seeds that are not in the pool"),
-    column("hits", pa.int64(), "how many (seed set, mode, seed image) chose it"),
+    column("hits", pa.int64(), "how many (seed set, mode, seed image) chose it, and times it was drawn over clusters"),
     column("weight", pa.float32(), "how often a trainer should see it, 1 = once an epoch"),
     column("chosen_by", pa.string(), "every choice of it, a JSON list of {seed_set, mode, seed_id, rank, similarity}"),
 ]

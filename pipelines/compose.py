@@ -25,8 +25,8 @@ def compose(
     made = parse(table, changes)
     if not made.pool.sources:
         raise RecipeError("no pool: say --pool PATH, or [pool] sources in the recipe")
-    if not made.seeds:
-        raise RecipeError("no seed set: say --seeds NAME or --seeds PATH, or [[seeds]] in the recipe")
+    if not made.seeds and not made.selection.balanced:
+        raise RecipeError("no seed set: say --seeds NAME or --seeds PATH, [[seeds]] in the recipe, or selection.balanced")
     return made
 
 

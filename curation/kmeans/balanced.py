@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Ranks = NDArray[np.uint64]
 
 
 def balanced_sample(
@@ -26,6 +27,16 @@ def balanced_sample(
     _check(parents, labels, target, repeats)
     rng = np.random.default_rng(seed)
     counts = np.bincount(labels, minlength=len(parents[0]) if parents else 0).astype(np.int64)
+    budgets = leaf_budgets(parents, counts, target, rng, repeats)
+    times = np.zeros(len(labels), np.int64)
+    for cluster, rows in _members(labels, counts):
+        times[rows] = shares(np.full(len(rows), repeats, np.int64), int(budgets[cluster]), rng)
+    chosen = np.flatnonzero(times)
+    return chosen.astype(np.int64), times[chosen]
+
+
+def leaf_budgets(parents: Sequence[Ints], counts: Ints, target: int, rng: np.random.Generator, repeats: int = 1) -> Ints:
+    """(K,) what each cluster of the finest level gives, of counts (K,) rows in each; see balanced_sample."""
     sizes = [counts]
     for up in parents:
         above = np.zeros(int(up.max(initial=-1)) + 1, np.int64)
@@ -34,11 +45,50 @@ def balanced_sample(
     budgets = shares(repeats * sizes[-1], target, rng)
     for level in range(len(parents) - 1, -1, -1):
         budgets = _handed_down(parents[level], repeats * sizes[level], budgets, rng)
-    times = np.zeros(len(labels), np.int64)
-    for cluster, rows in _members(labels, counts):
-        times[rows] = shares(np.full(len(rows), repeats, np.int64), int(budgets[cluster]), rng)
-    chosen = np.flatnonzero(times)
-    return chosen.astype(np.int64), times[chosen]
+    return budgets
+
+
+class Draw:
+    """Which rows give what their clusters have to give, where rows come part by part: those of the lowest ranks.
+
+    budgets, counts (K,): what each cluster gives, of how many rows. Where that is more than it has, all are taken as often
+    as goes round, and those of the lowest ranks once more. Ranks (N,) are different numbers, drawn anyhow. Holds as many
+    ranks as there are rows to give, and as many again.
+    """
+
+    def __init__(self, budgets: Ints, counts: Ints) -> None:
+        self.budgets, self.counts = budgets, counts
+        self.rounds = budgets // np.maximum(counts, 1)
+        self.more = budgets - self.rounds * counts
+        self.clusters, self.ranks = list[Ints](), list[Ranks]()
+
+    def add(self, clusters: Ints, ranks: Ranks) -> None:
+        """Rows of a part."""
+        asked = self.more[clusters] > 0
+        self.clusters.append(clusters[asked])
+        self.ranks.append(ranks[asked])
+        if sum(map(len, self.ranks)) > 2 * int(self.more.sum()):
+            self._trim()
+
+    def _trim(self) -> None:
+        clusters, ranks = np.concatenate(self.clusters), np.concatenate(self.ranks)
+        order = np.lexsort((ranks, clusters))
+        held = np.bincount(clusters, minlength=len(self.more))
+        place = np.arange(len(order)) - np.repeat(np.cumsum(held) - held, held)
+        kept = order[place < self.more[clusters[order]]]
+        self.clusters, self.ranks = [clusters[kept]], [ranks[kept]]
+
+    def limits(self) -> Ranks:
+        """(K,) the highest rank that is taken once more; of a cluster without any 0. After all rows were added."""
+        found = np.zeros(len(self.more), np.uint64)
+        if self.ranks:
+            self._trim()
+            np.maximum.at(found, self.clusters[0], self.ranks[0])
+        return found
+
+    def times(self, clusters: Ints, ranks: Ranks, limits: Ranks) -> Ints:
+        """(N,) how often each row is taken."""
+        return self.rounds[clusters] + ((self.more[clusters] > 0) & (ranks <= limits[clusters]))
 
 
 def shares(most: Ints, budget: int, rng: np.random.Generator) -> Ints:

@@ -1,4 +1,4 @@
-"""What some rows say about the next centroids, as a table that a worker can commit. float64 comes back to the bit."""
+"""Tables of k-means: what some rows say about the next centroids, to the bit; and the tree that centroids make."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from curation.kmeans.lloyd import Partial
+from curation.kmeans.lloyd import Ints, Partial
 
 
 def partial_table(part: Partial) -> pa.Table:
@@ -35,3 +36,12 @@ def partial_of(table: pa.Table) -> Partial:
         sums=values[own], sizes=table["images"].to_numpy()[own], gain=float.fromhex(said["gain"]), moved=said["moved"],
         spare=values[~own].astype(np.float32), fits=table["fit"].to_numpy()[~own],
     )  # fmt: skip
+
+
+def tree(centroids: pa.Table) -> tuple[list[Ints], int]:
+    """Of records.CENTROIDS: the parent of every cluster, level by level, the finest first, without the last level; and how
+    many clusters the finest has."""
+    rows = centroids.sort_by([("level", "ascending"), ("cluster", "ascending")])
+    last = pc.max(rows["level"]).as_py() or 0
+    levels = [rows.filter(pc.equal(rows["level"], number))["parent"] for number in range(1, last + 1)]
+    return [parent.to_numpy().astype(np.int64) for parent in levels[:-1]], len(levels[0]) if levels else 0

@@ -3,6 +3,8 @@
 Source: DINOv2 paper, section 3 and appendix A.4. as_is: the seed images themselves. sample: k neighbours of each seed
 image. cluster: from every cluster hit by at least `min_hits` seed images up to `per_cluster` images, up to `cap` in
 all; how they are drawn inside a cluster is not published: here by a fair draw that depends on image_id and seed alone.
+balanced: beside the seed sets, as DINOv3 mixes its data (arXiv 2508.10104, section 3.1), so many images of the pool, drawn
+as evenly over the tree of clusters as its caps allow (curation/kmeans/balanced.py).
 
 Two seed images may retrieve one image. The paper leaves open what then (dinov2 #57). `collisions = "next_unused"`:
 rank by rank, each seed image takes its nearest image that its set has not yet taken. "keep": each takes its k nearest,
@@ -21,11 +23,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation import records
+from curation.collisions import nearest, next_unused
+from curation.kmeans.balanced import Draw, Ints, leaf_budgets
+from curation.kmeans.tables import tree
 from curation.sets import dump, in_pool, in_seeds, shuffled_order
 from curation.stage import WholeStage, derived
 from curation.store import Parts, join
 
 MODES = ("as_is", "sample", "cluster")
+BALANCED = "balanced"  # component and mode of the draw over clusters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,8 @@ class SeedPlan:
     """Images taken from such a cluster, at most."""
     cap: int = 1_000_000
     """Images of the set in all (cluster), at most."""
+    weight: float = 1.0
+    """How often a trainer sees an image of the set, beside one of weight 1."""
 
     def __post_init__(self) -> None:
         for mode in self.mode:
@@ -50,6 +58,10 @@ class SeedPlan:
         for name in ("k", "min_hits", "per_cluster", "cap"):
             if getattr(self, name) < 1:
                 raise ValueError(f"seed set {self.name}: {name} must be at least 1")
+        if self.name == BALANCED:
+            raise ValueError(f"no seed set may be called {BALANCED}: that is the draw over clusters")
+        if not 0 < self.weight < float("inf"):
+            raise ValueError(f"seed set {self.name}: weight must be above 0, not {self.weight}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +72,25 @@ class SelectionConfig:
     """When two images of a seed set retrieve the same image."""
     seed: int = 0
     """Of the draw inside clusters."""
+    balanced: int = 0
+    """Images of the pool that are drawn evenly over the clusters, beside what seed sets choose; 0: none."""
+    repeats: int = 1
+    """Times that an image may be drawn for that, at most: clusters with few images then give each several times."""
+    weight: float = 1.0
+    """How often a trainer sees an image of that draw, beside one of weight 1."""
     seeds: tuple[SeedPlan, ...] = derived()
     """How each seed set chooses, in the order of the recipe."""
 
     def __post_init__(self) -> None:
         if self.collisions not in ("next_unused", "keep"):
             raise ValueError(f'collisions = "{self.collisions}" is neither "next_unused" nor "keep"')
+        if self.balanced < 0 or self.repeats < 1 or not 0 < self.weight < float("inf"):
+            raise ValueError("balanced is 0 or more, repeats 1 or more, weight above 0")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of every component: the seed sets, and the draw over clusters."""
+        return {plan.name: plan.weight for plan in self.seeds} | {BALANCED: self.weight}
 
 
 class Choice(NamedTuple):
@@ -92,8 +117,10 @@ def select(inputs: Mapping[str, Parts], cfg: SelectionConfig) -> Iterator[tuple[
             chosen, over = by_cluster(inputs, plan, cfg.seed)
             _add(choices, chosen)
             capped |= over
+    drawn = draw(inputs, cfg) if cfg.balanced else None
     for part in inputs["embeddings"].numbers:
-        yield part, _decide(_rows(inputs, part), choices, capped, cfg)
+        rows = _rows(inputs, part)
+        yield part, _decide(rows, choices, capped, drawn.of(rows) if drawn else None, cfg)
 
 
 def _add(choices: Choices, new: Mapping[str, list[Choice]]) -> None:
@@ -116,39 +143,11 @@ def sample(neighbors: Parts, plan: SeedPlan, collisions: str) -> dict[str, list[
     for _, table in neighbors.tables():
         for row in table.filter(pc.equal(table["seed_set"], plan.name)).to_pylist():
             lists[row["seed_id"]].append((row["image_id"], row["rank"], row["similarity"]))
-    take = _next_unused if collisions == "next_unused" else _nearest
+    take = next_unused if collisions == "next_unused" else nearest
     chosen: dict[str, list[Choice]] = defaultdict(list)
     for seed_id, (name, rank, similarity) in take(lists, plan.k):
         chosen[name].append(Choice(plan.name, "sample", seed_id, rank, round(similarity, 6)))
     return chosen
-
-
-Lists = Mapping[str, list[tuple[str, int, float]]]
-Taken = Iterator[tuple[str, tuple[str, int, float]]]
-
-
-def _nearest(lists: Lists, k: int) -> Taken:
-    return ((seed, hit) for seed, hits in lists.items() for hit in hits[:k])
-
-
-def _next_unused(lists: Lists, k: int) -> Taken:
-    """Round by round, nearest pairs first: a seed image takes its nearest neighbour that nobody has taken."""
-    used: set[str] = set()
-    at = dict.fromkeys(lists, 0)
-    for _ in range(k):
-        heads = {seed: _skip(hits, at[seed], used) for seed, hits in lists.items()}
-        order = sorted((s for s in lists if heads[s] < len(lists[s])), key=lambda s: (-lists[s][heads[s]][2], s))
-        for seed in order:
-            at[seed] = _skip(lists[seed], heads[seed], used)
-            if at[seed] < len(lists[seed]):
-                used.add(lists[seed][at[seed]][0])
-                yield seed, lists[seed][at[seed]]
-
-
-def _skip(hits: list[tuple[str, int, float]], at: int, used: set[str]) -> int:
-    while at < len(hits) and hits[at][0] in used:
-        at += 1
-    return at
 
 
 def by_cluster(
@@ -187,46 +186,104 @@ def _candidates(inputs: Mapping[str, Parts], hit: pa.Array, seed: int) -> tuple[
     return ids, rows["cluster"].to_numpy(), rows["similarity"].to_numpy(), shuffled_order(ids, seed)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The draw over clusters, done: `limits` are the last ranks that it takes."""
+
+    draw: Draw
+    limits: Any
+    seed: int
+
+    def of(self, rows: pa.Table) -> tuple[Ints, Ints, Ints]:
+        """(N,) each: times that a row is drawn, images of its cluster, and how many that gives; 0 where none may be."""
+        places, clusters, ranks = _eligible(rows, self.seed)
+        out = np.zeros((3, rows.num_rows), np.int64)
+        out[:, places] = self.draw.times(clusters, ranks, self.limits), self.draw.counts[clusters], self.draw.budgets[clusters]
+        return out[0], out[1], out[2]
+
+
+def draw(inputs: Mapping[str, Parts], cfg: SelectionConfig) -> Drawn:
+    """`balanced` images of the pool, as evenly over the tree of clusters as can be; memory follows that number."""
+    parents, leaves = tree(inputs["centroids"].whole(["cluster", "level", "parent"]))
+    counts = np.zeros(leaves, np.int64)
+    for rows in _all_rows(inputs):
+        counts += np.bincount(_eligible(rows, cfg.seed)[1], minlength=leaves)
+    budgets = leaf_budgets(parents, counts, cfg.balanced, np.random.default_rng(cfg.seed), cfg.repeats)
+    draw = Draw(budgets, counts)
+    for rows in _all_rows(inputs):
+        draw.add(*_eligible(rows, cfg.seed)[1:])
+    return Drawn(draw, draw.limits(), cfg.seed)
+
+
+def _eligible(rows: pa.Table, seed: int) -> tuple[Ints, Ints, Any]:
+    """Of a part's usable pool images with a cluster: their places in it, clusters, and fair-draw ranks."""
+    fit = in_pool(rows["sets"]) & rows["usable"].to_numpy() & pc.is_valid(rows["cluster"]).to_numpy()
+    few = rows.filter(pa.array(fit))
+    ids = few["image_id"].to_pylist()
+    return np.flatnonzero(fit), few["cluster"].to_numpy().astype(np.int64), shuffled_order(ids, seed)
+
+
 def _place_in_run(values: np.ndarray) -> np.ndarray:
     """0, 1, 2, ... within each run of equal values."""
     starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])) if len(values) else np.zeros(0, int)
     return np.arange(len(values)) - np.repeat(starts, np.diff(np.append(starts, len(values))))
 
 
-def _decide(rows: pa.Table, choices: Choices, capped: dict[str, tuple[int, int]], cfg: SelectionConfig) -> pa.Table:
+def _decide(
+    rows: pa.Table, choices: Choices, capped: dict[str, tuple[int, int]], drawn: tuple[Ints, Ints, Ints] | None,
+    cfg: SelectionConfig,
+) -> pa.Table:  # fmt: skip
     as_is = [plan.name for plan in cfg.seeds if "as_is" in plan.mode]
-    decided = [_decide_one(row, choices.get(row["image_id"], []), capped, as_is, cfg) for row in rows.to_pylist()]
+    decided = list[dict[str, Any]]()
+    for at, row in enumerate(rows.to_pylist()):
+        why = [Choice(name, "as_is", row["image_id"], None, 1.0) for name in as_is if records.SEED_PREFIX + name in row["sets"]]
+        why += choices.get(row["image_id"], [])
+        if drawn is not None:
+            why += [Choice(BALANCED, BALANCED, None, None, row["similarity"])] * int(drawn[0][at])
+        of_cluster = (int(drawn[1][at]), int(drawn[2][at])) if drawn is not None else None
+        out = {"image_id": row["image_id"], "cluster": row["cluster"]}
+        if why and row["usable"]:
+            decided.append(out | _chosen(why, cfg))
+        else:
+            decided.append(out | _left_out(row, capped.get(row["image_id"]), of_cluster))
     return pa.Table.from_pylist(decided, schema=records.SELECTION)
 
 
-def _decide_one(
-    row: dict[str, Any], why: list[Choice], capped: dict[str, tuple[int, int]], as_is: list[str], cfg: SelectionConfig
-) -> dict[str, Any]:
-    holders = [name for name in as_is if records.SEED_PREFIX + name in row["sets"]]
-    why = [*(Choice(name, "as_is", row["image_id"], None, 1.0) for name in holders), *why]
-    out = {"image_id": row["image_id"], "cluster": row["cluster"]}
+def _chosen(why: list[Choice], cfg: SelectionConfig) -> dict[str, Any]:
+    first = why[0]
+    return {
+        "seed_set": first.seed_set,
+        "mode": first.mode,
+        "seed_id": first.seed_id if first.mode == "sample" else None,
+        "similarity": first.similarity,
+        "hits": len(why),
+        "weight": weight(why, cfg),
+        "chosen_by": dump([c._asdict() for c in why]),
+    }
+
+
+def weight(why: list[Choice], cfg: SelectionConfig) -> float:
+    """Of an image: "keep": the weights of all its choices; else that of the component that wants it most."""
+    if cfg.collisions == "keep":
+        return float(sum(cfg.weights[c.seed_set] for c in why))
+    times = {c.seed_set: 1 for c in why} | {BALANCED: sum(c.mode == BALANCED for c in why)}
+    return float(max(cfg.weights[name] * n for name, n in times.items()))
+
+
+def _left_out(row: dict[str, Any], over: tuple[int, int] | None, of_cluster: tuple[int, int] | None) -> dict[str, Any]:
+    """Why an image was not chosen. over: its place, and the cap; of_cluster: its images, and how many are drawn."""
     if not row["usable"]:
         if row["touches"] is None:
-            return out | {"drop_reason": "copy", "drop_cause": row["group_id"]}
-        return out | {"drop_reason": "protected_copy", "drop_score": row["touch_similarity"], "drop_cause": row["touches"]}
-    if why:
-        first = why[0]
-        weight = float(len(why)) if cfg.collisions == "keep" else 1.0
-        return out | {
-            "seed_set": first.seed_set,
-            "mode": first.mode,
-            "seed_id": first.seed_id if first.mode == "sample" else None,
-            "similarity": first.similarity,
-            "hits": len(why),
-            "weight": weight,
-            "chosen_by": dump([c._asdict() for c in why]),
-        }
+            return {"drop_reason": "copy", "drop_cause": row["group_id"]}
+        return {"drop_reason": "protected_copy", "drop_score": row["touch_similarity"], "drop_cause": row["touches"]}
     if records.POOL not in row["sets"]:
-        return out | {"drop_reason": "seed_only"}
-    if row["image_id"] in capped:
-        place, cap = capped[row["image_id"]]
-        return out | {"drop_reason": "over_cap", "drop_score": place, "drop_limit": cap}
-    return out | {"drop_reason": "not_retrieved"}
+        return {"drop_reason": "seed_only"}
+    if over:
+        return {"drop_reason": "over_cap", "drop_score": over[0], "drop_limit": over[1]}
+    if of_cluster:
+        return {"drop_reason": "not_drawn", "drop_score": of_cluster[0], "drop_limit": of_cluster[1]}
+    return {"drop_reason": "not_retrieved"}
 
 
-STAGE = WholeStage(name="selection", consumes=("embeddings", "survivors", "clusters", "neighbors"), version=1, fn=select)
+_INPUTS = ("embeddings", "survivors", "clusters", "neighbors", "centroids")
+STAGE = WholeStage(name="selection", consumes=_INPUTS, version=2, fn=select)

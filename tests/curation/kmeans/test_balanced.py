@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curation.kmeans.balanced import balanced_sample, shares
+from curation.kmeans.balanced import Draw, balanced_sample, leaf_budgets, shares
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,34 @@ def test_repeats():
     assert times[labels[rows] == 0].tolist() == [1] * 14
     rows, times = balanced_sample([], labels, 10_000, 0, repeats=3)
     assert times.tolist() == [3] * 52
+
+
+def test_rows_that_come_in_parts():
+    rng = np.random.default_rng(0)
+    clusters, ranks = np.repeat([0, 1, 2, 3], [60, 5, 0, 35]), rng.permutation(100).astype(np.uint64)
+    counts = np.bincount(clusters)
+    budgets = np.array([7, 13, 0, 0])
+    draw = Draw(budgets, counts)
+    order = rng.permutation(100)
+    for part in np.array_split(order, 9):
+        draw.add(clusters[part], ranks[part])
+        assert sum(map(len, draw.ranks)) <= 2 * (7 + 3)
+    times = draw.times(clusters, ranks, draw.limits())
+    assert np.bincount(clusters, times).tolist() == budgets.tolist()
+    assert set(ranks[:60][times[:60] == 1]) == set(np.sort(ranks[:60])[:7])
+    assert sorted(times[60:65].tolist()) == [2, 2, 3, 3, 3]  # 13 of 5 rows
+
+
+def test_no_rows_to_draw():
+    none = np.zeros(2, np.int64)
+    draw = Draw(none, none)
+    assert draw.times(np.array([0, 1]), np.array([0, 1], np.uint64), draw.limits()).tolist() == [0, 0]
+
+
+def test_budgets_of_a_tree_by_hand():
+    parents, counts = [np.array([0, 0, 1, 1])], np.array([50, 1, 10, 10])
+    assert leaf_budgets(parents, counts, 20, np.random.default_rng(0)).tolist() == [9, 1, 5, 5]
+    assert leaf_budgets(parents, counts, 20, np.random.default_rng(0), repeats=4).tolist() == [6, 4, 5, 5]
 
 
 def test_same_seed_same_rows():

@@ -11,12 +11,18 @@ from curation.stages.selection import SeedPlan, SelectionConfig, select
 from curation.store import Store
 from tests.curation.making import POOL, by_id, name, put, put_vectors, run
 
-NOUNS = ["embeddings", "survivors", "clusters", "neighbors"]
+NOUNS = ["embeddings", "survivors", "clusters", "neighbors", "centroids"]
 Hits = dict[int, list[tuple[int, float]]]
 
 
-def selected(store: Store, cfg: SelectionConfig, images: dict[int, dict], hits: dict[str, Hits] | None = None) -> dict:
-    """images: id -> sets, usable, cluster, similarity. hits: seed set -> seed -> nearest pool images."""
+def selected(
+    store: Store, cfg: SelectionConfig, images: dict[int, dict], hits: dict[str, Hits] | None = None,
+    parents: tuple[int, ...] = (),
+) -> dict:  # fmt: skip
+    """images: id -> sets, usable, cluster, similarity. hits: seed set -> seed -> nearest pool images. parents: of clusters."""
+    tree = [{"cluster": n, "level": 1, "parent": up} for n, up in enumerate(parents)]
+    tops = [{"cluster": n, "level": 2} for n in range(max(parents, default=-1) + 1)]
+    put(store, "centroids", tree + tops, records.CENTROIDS)
     names = list(images)
     for part, some in enumerate((names[: len(names) // 2], names[len(names) // 2 :])):
         usual = {"sets": POOL, "usable": True, "touches": None, "cluster": 0, "similarity": 0.5}
@@ -210,3 +216,63 @@ def test_a_seed_whose_copy_represents_it_asks_but_is_not_chosen(store):
     images = {1: {"sets": ["pool", "seed:a"], "usable": False}, 2: {}}
     rows = selected(store, sampling("keep", k=1), images, {"a": {1: [(2, 0.9)]}})
     assert (rows[1]["drop_reason"], rows[2]["seed_id"]) == ("copy", name(1))
+
+
+TREE = (0, 0, 1)  # clusters 0 and 1 are of one concept, 2 of another
+HEAPS = in_cluster(0, range(1, 21)) | in_cluster(1, range(21, 24)) | in_cluster(2, range(24, 32))
+
+
+def drawn(rows: dict[int, dict]) -> list[int]:
+    """Times that images of each cluster of HEAPS were drawn."""
+    times = {n: row["hits"] if "drop_reason" not in row else 0 for n, row in rows.items()}
+    return [sum(times[n] for n in heap) for heap in (range(1, 21), range(21, 24), range(24, 32))]
+
+
+def test_a_balanced_draw_shares_evenly_over_the_tree(store):
+    rows = selected(store, SelectionConfig(balanced=14), HEAPS, parents=TREE)
+    assert drawn(rows) == [4, 3, 7]
+    one = next(row for row in rows.values() if "drop_reason" not in row)
+    assert (one["seed_set"], one["mode"], one["hits"], one["weight"]) == ("balanced", "balanced", 1, 1.0)
+    left = {(row["cluster"], row["drop_score"], row["drop_limit"]) for row in rows.values() if "drop_reason" in row}
+    assert left == {(0, 20.0, 4.0), (2, 8.0, 7.0)}
+    assert {row.get("drop_reason") for row in rows.values()} == {None, "not_drawn"}
+
+
+def test_a_balanced_draw_with_repeats_weighs_them(store):
+    rows = selected(store, SelectionConfig(balanced=30, repeats=2, weight=0.5), HEAPS, parents=TREE)
+    assert drawn(rows) == [9, 6, 15]
+    assert {rows[n]["weight"] for n in range(21, 24)} == {1.0}
+    assert sorted(rows[n]["weight"] for n in range(24, 32)) == [0.5] + 7 * [1.0]
+
+
+def test_a_balanced_draw_takes_only_usable_images_of_the_pool(store):
+    images = HEAPS | {1: {"usable": False}, 24: {"cluster": 2, "sets": ["seed:a"]}, 25: {"cluster": None}}
+    rows = selected(store, SelectionConfig(balanced=1000), images, parents=TREE)
+    assert {n: rows[n]["drop_reason"] for n in (1, 24, 25)} == {1: "copy", 24: "seed_only", 25: "not_drawn"}
+    assert sum("drop_reason" not in row for row in rows.values()) == 28
+
+
+def test_the_same_images_are_drawn_however_the_pool_is_cut(store, tmp_path):
+    cfg = SelectionConfig(balanced=9, seed=5)
+    first = selected(store, cfg, HEAPS, parents=TREE)
+    again = selected(Store(str(tmp_path / "other")), cfg, dict(reversed(HEAPS.items())), parents=TREE)
+    assert {n for n, row in first.items() if "mode" in row} == {n for n, row in again.items() if "mode" in row}
+
+
+@pytest.mark.parametrize(("collisions", "expected"), [("next_unused", 3.0), ("keep", 5.0)])
+def test_weights_of_components(store, collisions, expected):
+    """An image that set a (weight 3) and the draw (weight 1, twice) both take."""
+    plan = SeedPlan(name="a", mode=("sample",), k=1, weight=3.0)
+    cfg = SelectionConfig(collisions=collisions, seeds=(plan,), balanced=2, repeats=2)
+    rows = selected(store, cfg, {1: {}, 20: {"sets": ["seed:a"]}}, {"a": {20: [(1, 0.9)]}}, parents=(0,))
+    assert (rows[1]["seed_set"], rows[1]["hits"], rows[1]["weight"]) == ("a", 3, expected)
+
+
+@pytest.mark.parametrize("wrong", [{"balanced": -1}, {"repeats": 0}, {"weight": 0.0}])
+def test_wrong_balances_are_named(wrong):
+    with pytest.raises(ValueError, match="balanced is 0 or more"):
+        SelectionConfig(**wrong)
+    with pytest.raises(ValueError, match="no seed set may be called balanced"):
+        SeedPlan(name="balanced")
+    with pytest.raises(ValueError, match="weight must be above 0"):
+        SeedPlan(name="a", weight=-1.0)
