@@ -24,17 +24,22 @@ def summed(x: Tensor, op: distributed.ReduceOp.RedOpType = distributed.ReduceOp.
 def sinkhorn(scores_MK: Tensor, temperature: float) -> Tensor:
     """Probabilities (M, K) whose rows sum to 1 and which use all prototypes alike over the rows of all processes.
 
-    Differs from the reference: the largest score is taken off before exp, which changes nothing but that it cannot overflow.
+    Differs from the reference: the largest score is taken off before exp, which changes nothing but that it cannot overflow;
+    and the rounds scale rows and columns by two vectors, so that they read the matrix and do not write it.
     """
-    scaled = scores_MK.float() / temperature
-    most = scaled.max() if len(scaled) else scaled.new_full((), -torch.inf)
-    q_MK = torch.exp(scaled - summed(most.clone(), distributed.ReduceOp.MAX))
-    rows = summed(q_MK.new_full((), float(len(q_MK))))
-    q_MK /= summed(q_MK.sum())
-    for _ in range(ROUNDS):
-        q_MK /= summed(q_MK.sum(dim=0)) * q_MK.shape[1]
-        q_MK /= q_MK.sum(dim=1, keepdim=True) * rows
-    return q_MK * rows
+    with torch.autocast(scores_MK.device.type, enabled=False):
+        q_MK = _exponents(scores_MK, temperature)
+        row_M, column_K = q_MK.new_ones(len(q_MK)), q_MK.new_ones(q_MK.shape[1])
+        for _ in range(ROUNDS):
+            column_K = 1 / summed(row_M @ q_MK)
+            row_M = 1 / (q_MK @ column_K)
+        return q_MK.mul_(row_M[:, None]).mul_(column_K)
+
+
+def _exponents(scores_MK: Tensor, temperature: float) -> Tensor:
+    """exp of the scores over the temperature, the largest of all processes 1."""
+    most = scores_MK.max().float() if len(scores_MK) else scores_MK.new_full((), -torch.inf, dtype=torch.float32)
+    return (scores_MK - summed(most, distributed.ReduceOp.MAX)).div_(temperature).exp_()
 
 
 class Centre(nn.Module):
@@ -51,8 +56,8 @@ class Centre(nn.Module):
         scores_MK = scores_MK.float()
         probabilities_MK = torch.softmax((scores_MK - self.centre) / temperature, dim=-1)
         total = summed(torch.cat([scores_MK.sum(dim=0), scores_MK.new_full((1,), float(len(scores_MK)))]))
-        if total[-1] > 0:
-            self.centre.lerp_(total[:-1] / total[-1], 1 - self.keep)
+        share = (1 - self.keep) * (total[-1] > 0)  # no rows leave it where it is; nobody waits to know
+        self.centre.lerp_(total[:-1] / total[-1].clamp_min(1), share)
         return probabilities_MK
 
 

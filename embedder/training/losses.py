@@ -1,6 +1,7 @@
 """The three losses of DINOv2, each one function of scores or features.
 
-Source: DINOv2 paper, section 4, and dinov2/loss/. All of them compute in fp32.
+Source: DINOv2 paper, section 4, and dinov2/loss/. All of them compute in fp32. Cross-entropies are written as the log of
+the sum of exponents less the mean score, which a compiler makes one pass over the scores, and one back.
 
 Letters: C student crops, T teacher crops (2), B images, K prototypes, M masked tokens, D width, G images of a group.
 """
@@ -15,22 +16,24 @@ from torch.nn import functional
 def dino(student_CBK: Tensor, teacher_TBK: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of every student crop with every teacher crop but its own, the mean over pairs and images.
 
-    student_CBK: scores, the T global crops first, in the teacher's order. teacher_TBK: probabilities.
+    student_CBK: scores, the T global crops first, in the teacher's order. teacher_TBK: float32 probabilities.
     """
-    log_CBK = functional.log_softmax(student_CBK.float() / temperature, dim=-1)
     crops, views = len(student_CBK), len(teacher_TBK)
-    sums_TC = -torch.einsum("tbk,cbk->tc", teacher_TBK.float(), log_CBK)
-    others = sums_TC.sum() - sums_TC.diagonal().sum()
-    return others / (crops * views - views) / student_CBK.shape[1]
+    logits_CBK = student_CBK.float() / temperature
+    log_CB = torch.logsumexp(logits_CBK, dim=-1)
+    every = views * log_CB.sum() - (teacher_TBK.sum(dim=0) * logits_CBK).sum()
+    own = log_CB[:views].sum() - (teacher_TBK * logits_CBK[:views]).sum()
+    return (every - own) / (crops * views - views) / student_CBK.shape[1]
 
 
 def ibot(student_MK: Tensor, teacher_MK: Tensor, weight_M: Tensor, crops: int, temperature: float) -> Tensor:
     """Cross-entropy at masked tokens: the mean of each crop's tokens, summed, over all crops; one without a mask adds nothing.
 
-    student_MK: scores; teacher_MK: probabilities. weight_M: 1 / masked tokens of the token's crop. crops: global crops.
+    student_MK: scores; teacher_MK: float32 probabilities. weight_M: 1 / masked tokens of the token's crop. crops: global crops.
     """
-    log_MK = functional.log_softmax(student_MK.float() / temperature, dim=-1)
-    return -((teacher_MK.float() * log_MK).sum(dim=-1) * weight_M).sum() / crops
+    logits_MK = student_MK.float() / temperature
+    entropy_M = torch.logsumexp(logits_MK, dim=-1) - (teacher_MK * logits_MK).sum(dim=-1)
+    return (entropy_M * weight_M).sum() / crops
 
 
 def koleo(x_BD: Tensor, group: int = 0) -> Tensor:

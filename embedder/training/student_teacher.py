@@ -99,16 +99,18 @@ class StudentTeacher(nn.Module):
         self.average = copy.deepcopy(self.student).requires_grad_(False).eval()
         self.frozen = distilled.requires_grad_(False).eval() if distilled else None
         self.centres = nn.ModuleDict({name: _centring(loss, heads) for name in ("dino", "ibot")})
+        self.dino, self.ibot = losses.dino, losses.ibot
 
     @property
     def teacher(self) -> nn.ModuleDict:
         return self.frozen if self.frozen is not None else self.average
 
     def compile_blocks(self, backend: str = "inductor") -> None:
-        """Blocks become compiled functions: one for all blocks of a network, for each shape of a step."""
+        """Blocks and cross-entropies become compiled functions: one for all blocks of a network, for each shape of a step."""
         for network in (self.student, self.teacher):
             for block in network["backbone"].blocks:
                 block.compile(dynamic=False, backend=backend)
+        self.dino, self.ibot = (torch.compile(one, dynamic=True, backend=backend) for one in (losses.dino, losses.ibot))
 
     def losses(self, views: Views, teacher_temperature: float) -> Losses:
         """Losses of this process's images; gradients flow to the student alone."""
@@ -120,11 +122,11 @@ class StudentTeacher(nn.Module):
         classes_CD = torch.cat([some[:, 0] for some in tokens])
         scores_CK, patches_MK = _scores(self.student, classes_CD, _patches(self.student, tokens[0]), where)
         images = len(views.globals_) // GLOBALS
-        dino = losses.dino(scores_CK.unflatten(0, (-1, images)), targets[0], self.loss.student_temperature)
+        dino = self.dino(scores_CK.unflatten(0, (-1, images)), targets[0], self.loss.student_temperature)
         koleo = sum(losses.koleo(x, self.loss.koleo_group) for x in tokens[0][:, 0].chunk(GLOBALS))
         ibot = dino * 0
         if where is not None:
-            ibot = losses.ibot(patches_MK, targets[1], where.weight, len(views.globals_), self.loss.student_temperature)
+            ibot = self.ibot(patches_MK, targets[1], where.weight, len(views.globals_), self.loss.student_temperature)
         return Losses(dino, ibot, koleo, dino + self.loss.ibot * ibot + self.loss.koleo * koleo)
 
     def _grid(self, views: Views) -> int:
