@@ -74,6 +74,12 @@ def choose(image_id: str, seed_set: str, mode: str) -> Callable[[Rows], None]:
     return damage
 
 
+def leaves(rows: Rows) -> None:
+    """All clusters are of the first level, and of no other."""
+    for row in rows["centroids"]:
+        row["level"] = 1
+
+
 def unscanned(rows: Rows) -> None:
     """Forget the file that could not be read."""
     rows["images"] = [row for row in rows["images"] if row["key"] != "x"]
@@ -156,6 +162,7 @@ DAMAGES: list[tuple[str, Callable[[Rows], None], int]] = [
     ("choices_from_own_set", choose(S, "cars", "as_is"), 1),
     ("choices_from_own_set", choose(S, "food", "sample"), 1),
     ("choices_from_own_set", put("selection", G, mode="as_is"), 1),
+    ("balanced_within_caps", all_of(leaves, choose(G, "balanced", "balanced"), choose(H, "balanced", "balanced")), 1),
     ("weights_positive", put("manifest", A, weight=0.0), 1),
     ("weights_positive", put("selection", A, weight=None), 1),
     ("weights_positive", put("manifest", A, weight=-1.0), 1),
@@ -186,6 +193,17 @@ def test_a_broken_promise_is_told_by_its_check_alone(
 
 def test_every_check_is_broken_by_some_test() -> None:
     assert {check for check, _, _ in DAMAGES} == set(queries.check_names())
+
+
+@pytest.mark.parametrize("times", [{G: 1}, {G: 2, H: 2, A: 2, E: 2}, {G: 1, A: 1}])
+def test_a_balanced_draw_within_its_caps_is_sound(memory: str, times: dict[str, int]) -> None:
+    rows = sound_rows()
+    leaves(rows)
+    for row in rows["selection"]:
+        if row["image_id"] in times:
+            row["chosen_by"] = json.dumps([{"mode": "balanced"}] * times[row["image_id"]])
+            row.pop("drop_reason", None)
+    assert queries.check(write_run(memory, rows), "balanced_within_caps").num_rows == 0
 
 
 def test_copies_are_judged_by_the_recipe(tmp_path: Path) -> None:
