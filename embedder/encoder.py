@@ -1,7 +1,7 @@
 """A weights file as a function: uint8 images to unit vectors.
 
-A weights file is safetensors and describes itself: its metadata holds one JSON object under the key "curate". SSCD's
-official files are read too (`sscd.py`).
+A weights file is safetensors and describes itself: its metadata holds one JSON object under the key "curate", its tensors
+bear their official names. Official files are read too (`official.py`: DINOv2, DINOv3, I-JEPA, MAE; `sscd.py`).
 
 Letters: B images, H W pixels, S pixels (the encoder's own side), E output width.
 """
@@ -29,7 +29,7 @@ from embedder.vit import VisionTransformer, VitConfig
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 KEY = "curate"
-SIDE = 224  # pixels that official backbones are asked at
+SIDE = 224  # pixels that official backbones with learned or turned positions are asked at; others at their own
 
 
 def normalise(image_B3SS: Tensor) -> Tensor:
@@ -75,20 +75,32 @@ class Encoder:
         return channels == 3 and (min(edges) == self.side if self.fit == "short" else edges == [self.side] * 2)
 
 
-def load_encoder(name_or_path: str, device: str = "cpu", size: str | int = "") -> Encoder:
-    """Load a shipped encoder by name, or a weights file by path: one of this project's, SSCD's (.pt) or DINOv2's (.pth).
+def load_encoder(name_or_path: str, device: str = "cpu", size: str | int = "", pool: str = "") -> Encoder:
+    """Load a shipped or fetched encoder by name, or a weights file by path: one of this project's, SSCD's (.pt), or one of
+    DINOv2's, DINOv3's, I-JEPA's or MAE's (.pth, .pth.tar).
 
-    size: "288" brings the short edge to 288 pixels, "320x320" the picture to a square of 320; "" is the network's own.
-    Raises ValueError if there is no such file, if it is damaged, if its tensors do not fit the network it names, or if
-    that network cannot take another size.
+    size: "518" is a transformer's side in pixels; to a copy network "288" brings the short edge to 288 pixels, "320x320" the
+    picture to a square of 320; "" is the network's own. pool: a transformer's "cls", "mean" of the patches, or "cls+mean"; ""
+    is the network's own. Raises ValueError if there is no such file, if it is damaged, if its tensors do not fit the network
+    it names, or if that network cannot take another size or pooling.
     """
     path = _find(name_or_path)
-    if path.suffix in official.SUFFIXES:
+    if path.name.endswith(official.SUFFIXES):
         network = official.read_official(path)
-        found = _encoder(path, device, network, name=path.stem, side=SIDE, fit="crop")
+        side = network.config.side if network.config.positions == "sincos" else SIDE
+        found = _encoder(path, device, network, name=path.name.split(".pth")[0], side=side, fit="crop")
     else:
         found = _load_sscd(path, device) if path.suffix in sscd.SUFFIXES else _load_own(path, device)
+    if pool:
+        found = _pooled(found, pool)
     return resized(found, str(size)) if size else found
+
+
+def _pooled(encoder: Encoder, pool: str) -> Encoder:
+    if not isinstance(encoder.network, VisionTransformer):
+        raise ValueError(f"{encoder.name} is no transformer: its features are pooled in one way")
+    encoder.network.pool_by(pool)
+    return replace(encoder, dim=encoder.network.dim)
 
 
 def resized(encoder: Encoder, size: str) -> Encoder:
@@ -99,8 +111,10 @@ def resized(encoder: Encoder, size: str) -> Encoder:
     asked = re.fullmatch(r"(\d{2,4})(?:x(\d{2,4}))?", size)
     if not asked or (asked[2] or asked[1]) != asked[1] or not 32 <= int(asked[1]) <= 1024:
         raise ValueError(f'size is "N" for the short edge or "NxN" for a square, 32 to 1024 pixels, not {size!r}')
-    if not isinstance(encoder.network, CopyNet):
-        raise ValueError(f"{encoder.name} takes {encoder.side} pixels and no other size")
+    if isinstance(encoder.network, VisionTransformer):
+        if int(asked[1]) % (patch := encoder.network.config.patch):
+            raise ValueError(f"{encoder.name} takes multiples of {patch} pixels, not {asked[1]}")
+        return replace(encoder, side=int(asked[1]))
     square = "skew" if encoder.fit == "short" else encoder.fit
     other = replace(encoder, side=int(asked[1]), fit=square if asked[2] else "short")
     if (other.side, other.fit) == (encoder.side, encoder.fit) or (encoder.fit == sscd.FIT and size in sscd.SIZES):
@@ -122,7 +136,7 @@ def _load_own(path: Path, device: str) -> Encoder:
             card = json.loads((file.metadata() or {})[KEY])
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
         network = _build(card)
-        network.load_state_dict(tensors)
+        network.load_state_dict(official.named(tensors) if isinstance(network, VisionTransformer) else tensors)
         name, side, fit = str(card["name"]), int(card["side"]), str(card["fit"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a usable weights file: {str(error).strip().splitlines()[0]}") from error
@@ -170,12 +184,16 @@ def native_bfloat16(device: str) -> bool:
 
 
 def save_weights(path: Path, network: CopyNet | VisionTransformer, side: int, **card: Any) -> None:
-    """Write float16 tensors and the description that `load_encoder` reads. card: further keys, such as thresholds."""
+    """Write float16 tensors under their official names, and the description that `load_encoder` reads.
+
+    card: further keys, such as thresholds.
+    """
     described: dict[str, Any] = {"name": Path(path).stem, "side": side, "fit": "squash", **card}
     if isinstance(network, CopyNet):
         described |= {"network": "copy", "variant": network.variant, "windows": network.windows}
     else:
         described |= {"network": "vit", "vit": asdict(network.config)}
-    tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
-    stored = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    tensors = official.export(network) if isinstance(network, VisionTransformer) else network.state_dict()
+    exact = {key for key, value in tensors.items() if not value.is_floating_point() or key.endswith("periods")}
+    stored = {key: value.contiguous() if key in exact else value.half().contiguous() for key, value in tensors.items()}
     save_file(stored, path, metadata={KEY: json.dumps(described)})

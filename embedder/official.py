@@ -138,6 +138,6 @@ def _size(ours: dict[str, Tensor], width: int) -> dict[str, Any]:
     if not fitting:
         raise ValueError(f"no transformer here is {width} wide")
     name = max(fitting, key=lambda name: (VARIANTS[name].ffn, VARIANTS[name].inner) == (ffn, hidden))
-    told: dict[str, Any] = {"variant": name, "ffn": None if VARIANTS[name].ffn == ffn else ffn}
+    told: dict[str, Any] = {"variant": name, "ffn": "" if VARIANTS[name].ffn == ffn else ffn}
     usual = VitConfig(**told).shape
-    return told | {"depth": None if usual.depth == depth else depth, "hidden": None if usual.inner == hidden else hidden}
+    return told | {"depth": None if usual.depth == depth else depth, "hidden": 0 if usual.inner == hidden else hidden}

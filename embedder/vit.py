@@ -16,6 +16,7 @@ N heads, F hidden width, E output width.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +37,6 @@ class VisionTransformer(nn.Module):
         shape = config.shape
         self.config = config
         self.width = shape.width
-        self.pooled_dim = shape.width * {"grid": config.cells**2, "cls+mean": 2}.get(config.pool, 1)
-        self.dim = config.project or self.pooled_dim
         self.patch_embed = PatchEmbed(shape.width, config.patch, config.stem)
         if config.class_token:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, shape.width))
@@ -53,6 +52,22 @@ class VisionTransformer(nn.Module):
         self.norm = nn.LayerNorm(shape.width, eps=shape.eps)
         self.project = nn.Linear(self.pooled_dim, config.project) if config.project else nn.Identity()
         _initialise(self)
+
+    @property
+    def pooled_dim(self) -> int:
+        """Width of `pooled`."""
+        return self.width * {"grid": self.config.cells**2, "cls+mean": 2}.get(self.config.pool, 1)
+
+    @property
+    def dim(self) -> int:
+        """E."""
+        return self.config.project or self.pooled_dim
+
+    def pool_by(self, pool: Any) -> None:
+        """Pool in another way. Raises ValueError for one that there is not, or if a layer of the network follows its own."""
+        if self.config.project or self.config.pool_first:
+            raise ValueError(f"this network's own pooling, {self.config.pool!r}, is followed by a layer: it has no other")
+        self.config = replace(self.config, pool=pool)
 
     def forward(self, image_B3HW: Tensor, kept_BK: Tensor | None = None) -> Tensor:
         """Returns (B, E): the pooled and, where configured, projected feature; not normalised."""
@@ -152,7 +167,8 @@ class VisionTransformer(nn.Module):
         """Patch tokens after each of the last `n` blocks, or of the blocks numbered `n` (from 0), in their order.
 
         reshape: (B, D, H / patch, W / patch) in place of (B, P, D). return_class_token, return_extra_tokens: each is a tuple
-        with the class token (B, D), and the registers (B, R, D). norm: after the last norm. As in dinov2.
+        with the class token (B, D; where there is none, the mean of the patches), and the registers (B, R, D). norm: after the
+        last norm. As in dinov2.
         """
         wanted = range(len(self.blocks) - n, len(self.blocks)) if isinstance(n, int) else n
         found = {number: x for number, x in enumerate(self._stages(image_B3HW, None, None)) if number in wanted}
@@ -164,7 +180,8 @@ class VisionTransformer(nn.Module):
             tokens_BTD = self.norm(found[number]) if norm else found[number]
             patches_BPD = tokens_BTD[:, skip:]
             map_ = patches_BPD.transpose(1, 2).unflatten(2, (rows, -1)) if reshape else patches_BPD
-            extra = [tokens_BTD[:, 0]] * return_class_token
+            whole_BD = tokens_BTD[:, 0] if self.config.class_token else patches_BPD.mean(1)
+            extra = [whole_BD] * return_class_token
             extra += [tokens_BTD[:, skip - self.config.registers : skip]] * return_extra_tokens
             out.append((map_, *extra) if extra else map_)
         return tuple(out)

@@ -27,7 +27,7 @@ VARIANTS = {
 CHOICES = {
     "positions": ("learned", "rope", "sincos"),
     "pool": ("cls", "mean", "cls+mean", "grid"),
-    "ffn": (None, "mlp", "swiglu"),
+    "ffn": ("", "mlp", "swiglu"),
     "qkv_bias": ("all", "no_key", "none"),
     "drop_path_rule": ("uniform", "linear"),
 }
@@ -43,8 +43,8 @@ class VitConfig:
     registers: int = 0
     class_token: bool = True
     depth: int | None = None  # blocks; None is the variant's own
-    ffn: Ffn | None = None  # None is the variant's own
-    hidden: int | None = None  # width inside the feed-forward; None is the variant's, or the rule of the `ffn` given here
+    ffn: Literal["", "mlp", "swiglu"] = ""  # "" is the variant's own
+    hidden: int = 0  # width inside the feed-forward; 0 is the variant's, or the rule of the `ffn` given here
     positions: Literal["learned", "rope", "sincos"] = "learned"  # added and trained; turned (DINOv3); added and fixed (MAE)
     rescale: float = 1.0  # "rope", in training: coordinates times a factor drawn log-uniformly from 1 / rescale to rescale
     qkv_bias: QkvBias = "all"
@@ -64,7 +64,7 @@ class VitConfig:
             raise ValueError(f"unknown ViT variant {self.variant!r}; known: {', '.join(VARIANTS)}")
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(map(str, known))}, not {getattr(self, name)!r}")
+                raise ValueError(f"{name} is one of {', '.join(filter(None, known))}, not {getattr(self, name)!r}")
         if self.side % self.patch:
             raise ValueError(f"side {self.side} is not a multiple of patch {self.patch}")
         if not 0 <= self.drop_path < 1:
@@ -88,7 +88,7 @@ class VitConfig:
     def shape(self) -> Variant:
         """The variant, with what differs from it."""
         known = VARIANTS[self.variant]
-        ffn = self.ffn or known.ffn
+        ffn: Ffn = self.ffn or known.ffn
         hidden = self.hidden or (known.hidden if ffn == known.ffn else 0)
         depth = self.depth or known.depth
         return replace(known, depth=depth, ffn=ffn, hidden=hidden, qkv_bias=self.qkv_bias, eps=self.eps)

@@ -37,7 +37,8 @@ from pipelines.config import Recipe, RecipeError
 
 def _load(cfg: Any, _side: Mapping[str, Any]) -> Encoder:
     """The network a config names, on the GPU that this worker was given, if any."""
-    return load_encoder(cfg.network, "cuda" if torch.cuda.is_available() else "cpu", getattr(cfg, "size", ""))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load_encoder(cfg.network, device, cfg.size, getattr(cfg, "pool", ""))
 
 
 @functools.cache

@@ -16,7 +16,11 @@ class EmbeddingsConfig:
     """Which network tells what is alike."""
 
     network: str = "vitti16-small"
-    """A shipped network by name, or a weights file."""
+    """A shipped or fetched network by name, or a weights file: this project's, DINOv2's, DINOv3's, I-JEPA's or MAE's."""
+    size: str | int = ""
+    """Side in pixels, such as 518; "": the network's own."""
+    pool: str = ""
+    """"cls", "mean" of the patches, or "cls+mean"; "": the network's own."""
 
 
 def embed(batch: pa.Table, encoder: Encoder, _cfg: EmbeddingsConfig) -> pa.Table:

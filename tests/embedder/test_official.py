@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
-from embedder.encoder import load_encoder
+from embedder.encoder import load_encoder, normalise
 from embedder.layers import Variant
 from embedder.official import config_of, export, read_official
 from embedder.vit import VisionTransformer
@@ -72,10 +73,22 @@ def test_damaged_files_and_other_things_are_one_line(tmp_path):
             read_official(tmp_path / name)
 
 
-def test_it_is_an_encoder(tmp_path):
+def test_it_is_an_encoder_of_any_size_and_pooling(tmp_path):
     torch.save(export(made()), tmp_path / "m.pth")
     encoder = load_encoder(str(tmp_path / "m.pth"))
     assert encoder(torch.zeros(1, 3, 224, 224, dtype=torch.uint8)).shape == (1, 192)
+    both = load_encoder(str(tmp_path / "m.pth"), size=42, pool="cls+mean")
+    image = torch.randint(256, (2, 3, 42, 42), dtype=torch.uint8)
+    tokens = both.network.tokens(normalise(image.float() / 255))
+    expected = functional.normalize(torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], dim=1))
+    torch.testing.assert_close(both(image), expected, atol=1e-5, rtol=1e-5)
+    assert (both.dim, both.side) == (384, 42)
+    for wrong, told in ({"size": 100}, "multiples of 14"), ({"pool": "max"}, "pool is one of"):
+        with pytest.raises(ValueError, match=told):
+            load_encoder(str(tmp_path / "m.pth"), **wrong)
+    for name in ("vitti16-small", "copy-small"):
+        with pytest.raises(ValueError, match="pool"):
+            load_encoder(name, pool="mean")
 
 
 def test_intermediate_layers_by_number_and_count():

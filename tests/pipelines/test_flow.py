@@ -66,7 +66,7 @@ def test_a_network_without_thresholds_asks_for_them() -> None:
     [
         ("copy-small", 96, "no calibrated thresholds"),
         ("copy-small", "big", 'size is "N"'),
-        ("vitti16-small", "96", "takes 64 pixels and no other size"),
+        ("vitti16-small", "90", "takes multiples of 16 pixels"),
     ],
 )
 def test_a_size_that_a_network_cannot_take_or_was_not_calibrated_for_is_told(network: str, size: str | int, told: str) -> None:
