@@ -23,3 +23,11 @@ def test_table_15_adds_up():
     assert whole + sum(taken) == 142_109_386
     for seeds in recipe.seeds:
         assert (seeds.min_hits, seeds.per_cluster, seeds.cap) == (4, 10_000, 1_000_000)
+
+
+def test_the_levels_of_lvd_1689m():
+    recipe = load_recipe(str(resources.files("pipelines").joinpath("configs", "lvd1689m.toml")))
+    assert recipe.clusters.levels == (200_000_000, 8_000_000, 800_000, 100_000, 25_000)
+    assert recipe.selection_config.balanced == 1_689_000_000
+    assert recipe.selection_config.weights == {"imagenet-1k": 1, "imagenet-22k": 1, "mapillary-sls": 1, "balanced": 1}
+    assert recipe.as_is == ("imagenet-1k", "imagenet-22k", "mapillary-sls")
