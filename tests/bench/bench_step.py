@@ -51,14 +51,13 @@ def drawn(cfg: TrainConfig, device: torch.device) -> Iterator[Batch]:
         yield Batch(wide, near, keys, {}, {"skipped": {}})
 
 
-def measured(name: str, images: int, rounds: int, device: torch.device) -> dict[str, Any]:
+def measured(cfg: TrainConfig, rounds: int, device: torch.device) -> dict[str, Any]:
     """Figures of one config."""
-    cfg = config(name, images)
+    images = cfg.loop.batch
     pair, optimizer = train.learners(cfg, device)
     state = train.State(cfg, pair, optimizer, cast(Loader, None), device, Path())
     batches, began = train.Ahead(drawn(cfg, device)), time.perf_counter()
-    for _ in range(2):
-        train.step(state, batches)
+    losses = [float(train.step(state, batches)["loss"]) for _ in range(2)]
     wait(device)
     first = time.perf_counter() - began
     if device.type == "cuda":
@@ -71,7 +70,7 @@ def measured(name: str, images: int, rounds: int, device: torch.device) -> dict[
         taken.append(time.perf_counter() - began)
     seconds, rate = statistics.median(taken), matmul_rate(device)
     found = {"images": images, "step_s": round(seconds, 4), "images_per_s": round(images / seconds, 2)}
-    found |= {"first_steps_s": round(first, 1), "peak_gib": round(memory(device), 2)}
+    found |= {"first_loss": round(losses[0], 4), "first_steps_s": round(first, 1), "peak_gib": round(memory(device), 2)}
     found |= {"mfu": round(images / seconds * image_flops(cfg) / rate, 3) if rate else None}
     return found | {"phases": phases(state, batches)}
 
@@ -105,9 +104,8 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def profile(name: str, images: int, device: torch.device) -> str:
+def profile(cfg: TrainConfig, device: torch.device) -> str:
     """The kernels that take longest in one step."""
-    cfg = config(name, images)
     pair, optimizer = train.learners(cfg, device)
     state = train.State(cfg, pair, optimizer, cast(Loader, None), device, Path())
     batches = train.Ahead(drawn(cfg, device))
@@ -131,14 +129,16 @@ def main() -> None:
     for number, model in enumerate(args.models if args.device else []):
         name, _, images = model.partition("=")
         try:
-            result[name] = measured(name, int(images), args.rounds, torch.device(args.device))
+            cfg = config(name, int(images))
+            result[name] = measured(cfg, args.rounds, torch.device(args.device))
             if args.profile and not number:
-                print(profile(name, int(images), torch.device(args.device)))
+                print(profile(cfg, torch.device(args.device)))
         except Exception as error:  # one model that does not fit must not lose the others
             result[name] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         if args.device.startswith("cuda"):
             result["matmul_tflops"] = round(matmul_rate(torch.device(args.device)) / 1e12, 1)
             torch.cuda.empty_cache()
+        torch._dynamo.reset()  # a function has few compiled forms at a time
     if not args.device:
         result["why"] = "no GPU; --device cpu measures one all the same"
     print(json.dumps(result))
