@@ -39,7 +39,7 @@ def sinkhorn(scores_MK: Tensor, temperature: float) -> Tensor:
 def _exponents(scores_MK: Tensor, temperature: float) -> Tensor:
     """exp of the scores over the temperature, the largest of all processes 1."""
     most = scores_MK.max().float() if len(scores_MK) else scores_MK.new_full((), -torch.inf, dtype=torch.float32)
-    return (scores_MK - summed(most, distributed.ReduceOp.MAX)).div_(temperature).exp_()
+    return (scores_MK.float() - summed(most, distributed.ReduceOp.MAX)).div_(temperature).exp_()
 
 
 class Centre(nn.Module):

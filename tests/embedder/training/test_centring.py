@@ -46,3 +46,10 @@ def test_sinkhorn_is_three_rounds_and_uses_prototypes_alike():
 def test_sinkhorn_of_large_scores_is_finite_and_of_none_empty():
     assert torch.isfinite(sinkhorn(torch.tensor([[900.0, 0.0], [0.0, 900.0]]), 0.04)).all()
     assert sinkhorn(torch.zeros(0, 4), 0.04).shape == (0, 4)
+
+
+def test_sinkhorn_of_half_precision_scores_computes_in_float32():
+    scores = torch.randn(12, 5, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = sinkhorn(scores, 0.3)
+    torch.testing.assert_close(found, naive_sinkhorn(scores, 0.3).float(), rtol=1e-5, atol=1e-6)
