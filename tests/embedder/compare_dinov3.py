@@ -18,34 +18,18 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from embedder.official import export, read_official
 from embedder.vit import VisionTransformer
-from tests.embedder.golden_dinov2 import ONES
+from tests.embedder.comparing import far, pictures, same, scrambled
 
 HUB = {"s": "vits16", "splus": "vits16plus", "b": "vitb16", "l": "vitl16", "lplus": "vitl16plus", "hplus": "vith16plus"}
 
 
 def reference(arch: str) -> nn.Module:
-    """Their network, its tensors random: gains about 1, products that keep the size of what comes in."""
-    model = getattr(importlib.import_module("dinov3.hub.backbones"), f"dinov3_{HUB[arch]}")(pretrained=False)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            wide = parameter[0].numel() if parameter.ndim > 1 else 25
-            parameter.normal_(0, wide**-0.5, generator=generator).add_(name.endswith(ONES))
-    return model.eval()
-
-
-def pictures(size: str, count: int = 1) -> Tensor:
-    height, _, width = size.partition("x")
-    return torch.randn(count, 3, int(height), int(width or height), generator=torch.Generator().manual_seed(1))
-
-
-def far(pairs: list[tuple[Tensor, Tensor]]) -> float:
-    """The largest difference of any pair, relative to the first one's largest value."""
-    return max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
+    """Their network, as their hub builds it."""
+    return scrambled(getattr(importlib.import_module("dinov3.hub.backbones"), f"dinov3_{HUB[arch]}")(pretrained=False))
 
 
 @torch.inference_mode()
@@ -83,13 +67,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             torch.save(theirs.state_dict(), Path(folder) / "model.pth")
             ours = read_official(Path(folder) / "model.pth").eval()
-        made, released = export(ours), theirs.state_dict()
-        same = made.keys() == released.keys() and all(torch.equal(made[key], released[key]) for key in released)
+        equal = same(export(ours), theirs.state_dict())
         found = {size: outputs(theirs, ours, size) for size in args.sizes.split(",")} | {"packed": packed(theirs, ours)}
-        failed |= not same or max(found.values()) > 1e-5
+        failed |= not equal or max(found.values()) > 1e-5
         numbers = ", ".join(f"{size} {value:.1e}" for size, value in found.items())
-        print(f"{arch} ({ours.config.blocks} blocks): {numbers}; exported {'equal' if same else 'DIFFERS'}", flush=True)
-        del theirs, ours, made, released
+        print(f"{arch} ({ours.config.blocks} blocks): {numbers}; exported {'equal' if equal else 'DIFFERS'}", flush=True)
+        del theirs, ours
     sys.exit(int(failed))
 
 

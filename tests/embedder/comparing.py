@@ -1,0 +1,34 @@
+"""What the comparisons with the authors' own modules have in common: random tensors, pictures, and how far apart two are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tests.embedder.golden_dinov2 import ONES
+
+
+@torch.no_grad()
+def scrambled(model: nn.Module) -> nn.Module:
+    """The model, its tensors random: gains about 1, products that keep the size of what comes in."""
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        wide = parameter[0].numel() if parameter.ndim > 1 and "pos_embed" not in name else 25
+        parameter.normal_(0, wide**-0.5, generator=generator).add_(name.endswith(ONES))
+    return model.eval()
+
+
+def pictures(size: str, count: int = 1) -> Tensor:
+    """(count, 3, H, W) of noise. size: "224", or "98x154", height first."""
+    height, _, width = size.partition("x")
+    return torch.randn(count, 3, int(height), int(width or height), generator=torch.Generator().manual_seed(1))
+
+
+def far(pairs: list[tuple[Tensor, Tensor]]) -> float:
+    """The largest difference of any pair, relative to the largest value of its first."""
+    return max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
+
+
+def same(made: dict[str, Tensor], released: dict[str, Tensor]) -> bool:
+    """The same names, and equal bits under each."""
+    return made.keys() == released.keys() and all(torch.equal(made[key], released[key]) for key in released)
