@@ -32,3 +32,23 @@ def far(pairs: list[tuple[Tensor, Tensor]]) -> float:
 def same(made: dict[str, Tensor], released: dict[str, Tensor]) -> bool:
     """The same names, and equal bits under each."""
     return made.keys() == released.keys() and all(torch.equal(made[key], released[key]) for key in released)
+
+
+def filled(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Every tensor that learns a wave of its own, by its place among the sorted names; gains are about 1."""
+    learns = sorted(name for name in tensors if not name.endswith(("periods", "bias_mask")) and not name.startswith("head."))
+    out = {name: tensors[name] for name in tensors}
+    for number, name in enumerate(learns):
+        wave = torch.sin(torch.arange(tensors[name].numel(), dtype=torch.float64) * 0.37 + number) * 0.05
+        out[name] = wave.reshape(tensors[name].shape).float() + name.endswith(ONES)
+    return out
+
+
+def wavy(height: int, width: int) -> Tensor:
+    """(1, 3, height, width), the same everywhere."""
+    return torch.sin(torch.arange(3 * height * width, dtype=torch.float64) * 0.11).reshape(1, 3, height, width).float()
+
+
+def few(*parts: Tensor) -> tuple[tuple[float, ...], ...]:
+    """The first four values of each, rounded."""
+    return tuple(tuple(round(value, 6) for value in part[:4].tolist()) for part in parts)
