@@ -23,18 +23,14 @@ from torch.nn import functional
 
 from embedder import official, sscd
 from embedder.copynet import CopyNet
+from embedder.feed import Feed
+from embedder.forward import Forward
+from embedder.forward import normalise as normalise
 from embedder.vit import VisionTransformer, VitConfig
 
-# ImageNet statistics of RGB in [0, 1], as every network here is trained with.
-MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 KEY = "curate"
+ROWS = 2048
 SIDE = 224  # pixels that official backbones with learned or turned positions are asked at; others at their own
-
-
-def normalise(image_B3SS: Tensor) -> Tensor:
-    """Float RGB in [0, 1] to zero mean and unit spread per channel."""
-    return (image_B3SS - MEAN.to(image_B3SS.device)) / STD.to(image_B3SS.device)
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,8 @@ class Encoder:
     network: nn.Module
     device: str
     half: bool  # bfloat16 arithmetic; never for copy networks, whose cosines meet a threshold
+    forward: Forward
+    feeder: Feed | None = None  # on a GPU
     self_similarity: float | None = None  # copy networks: cosine from which two pool images count as copies
     reference_similarity: float | None = None  # ... and from which an image counts as a copy of a protected one
     shared: int | None = None  # ... keypoints in common from which a pair counts whatever its cosine
@@ -65,24 +63,34 @@ class Encoder:
             edges = f"short edge {self.side}" if self.fit == "short" else f"{self.side}, {self.side}"
             got = f"{image_B3HW.dtype} {tuple(image_B3HW.shape)}"
             raise ValueError(f"{self.name} takes uint8 (B, 3, {edges}), not {got}")
-        pixels = image_B3HW.to(self.device).float() / 255
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.half):
-            out = self.network(normalise(pixels).contiguous(memory_format=torch.channels_last))
-        return functional.normalize(out.float(), dim=1).cpu()
+        return functional.normalize(self.forward(image_B3HW), dim=1).cpu()
+
+    @property
+    def feed(self) -> Feed | None:
+        """Encoded pictures to features, decoded beside the network as fast as it takes them: squares on a GPU, else None."""
+        return None if self.fit == "short" else self.feeder
+
+    @property
+    def batch_rows(self) -> int:
+        """Pictures that are worth handing to `feed` at once; 0: any number."""
+        return ROWS if self.feed else 0
 
     def _fits(self, shape: torch.Size) -> bool:
         channels, *edges = shape
         return channels == 3 and (min(edges) == self.side if self.fit == "short" else edges == [self.side] * 2)
 
 
-def load_encoder(name_or_path: str, device: str = "cpu", size: str | int = "", pool: str = "") -> Encoder:
+def load_encoder(
+    name_or_path: str, device: str = "cpu", size: str | int = "", pool: str = "", compiled: bool = False
+) -> Encoder:
     """Load a shipped or fetched encoder by name, or a weights file by path: one of this project's, SSCD's (.pt), or one of
     DINOv2's, DINOv3's, I-JEPA's or MAE's (.pth, .pth.tar).
 
     size: "518" is a transformer's side in pixels; to a copy network "288" brings the short edge to 288 pixels, "320x320" the
     picture to a square of 320; "" is the network's own. pool: a transformer's "cls", "mean" of the patches, or "cls+mean"; ""
-    is the network's own. Raises ValueError if there is no such file, if it is damaged, if its tensors do not fit the network
-    it names, or if that network cannot take another size or pooling.
+    is the network's own. compiled: a transformer's blocks by torch.compile, where the device is a GPU. Raises ValueError if
+    there is no such file, if it is damaged, if its tensors do not fit the network it names, or if that network cannot take
+    another size or pooling.
     """
     path = _find(name_or_path)
     if path.name.endswith(official.SUFFIXES):
@@ -91,6 +99,7 @@ def load_encoder(name_or_path: str, device: str = "cpu", size: str | int = "", p
         found = _encoder(path, device, network, name=path.name.split(".pth")[0], side=side, fit="crop")
     else:
         found = _load_sscd(path, device) if path.suffix in sscd.SUFFIXES else _load_own(path, device)
+    found.forward.compiled = compiled
     if pool:
         found = _pooled(found, pool)
     return resized(found, str(size)) if size else found
@@ -149,7 +158,16 @@ def _encoder(path: Path, device: str, network: CopyNet | VisionTransformer, **to
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     half = isinstance(network, VisionTransformer) and native_bfloat16(device)
-    return Encoder(digest=digest, dim=network.dim, network=network, device=device, half=half, **told)
+    return Encoder(
+        digest=digest,
+        dim=network.dim,
+        network=network,
+        device=device,
+        half=half,
+        forward=(forward := Forward(network, device, half)),
+        feeder=Feed(forward) if torch.device(device).type == "cuda" else None,
+        **told,
+    )
 
 
 def _fetched(name: str) -> list[Path]:

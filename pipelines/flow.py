@@ -38,7 +38,7 @@ from pipelines.config import Recipe, RecipeError
 def _load(cfg: Any, _side: Mapping[str, Any]) -> Encoder:
     """The network a config names, on the GPU that this worker was given, if any."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_encoder(cfg.network, device, cfg.size, getattr(cfg, "pool", ""))
+    return load_encoder(cfg.network, device, cfg.size, getattr(cfg, "pool", ""), getattr(cfg, "compile", False))
 
 
 @functools.cache

@@ -19,12 +19,12 @@ from curation.store import Receipt, Store, join, keep
 def run_part(store: Store, stage: MapStage, cfg: Any, tool: Any, part: int, made_by: str) -> Receipt:
     """Read a part, work through it batch by batch, commit the result."""
     started = time.monotonic()
-    rows = received(store, stage, part)
+    rows, size = received(store, stage, part), max(stage.batch_rows, getattr(tool, "batch_rows", 0))
     if stage.tar is None:
-        tables = [_batch(store, stage, cfg, tool, batch) for batch in batches(rows, stage.batch_rows)]
+        tables = [_batch(store, stage, cfg, tool, batch) for batch in batches(rows, size)]
         return store.write_part(stage.name, part, pa.concat_tables(tables), made_by, time.monotonic() - started)
     with TarSink(store, stage.tar.format(part=part)) as sink:
-        tables = [_pour(_batch(store, stage, cfg, tool, batch), sink) for batch in batches(rows, stage.batch_rows)]
+        tables = [_pour(_batch(store, stage, cfg, tool, batch), sink) for batch in batches(rows, size)]
         sink.commit()
     return store.write_part(stage.name, part, pa.concat_tables(tables), made_by, time.monotonic() - started)
 
