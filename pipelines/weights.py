@@ -75,6 +75,7 @@ OFFICIAL: dict[str, Weights] = {
         _dinov3("vits16plus", "4057cbaa"),
         _dinov3("vitb16", "73cec8be"),
         _dinov3("vitl16", "8aa4cbdd"),
+        _dinov3("vitl16plus", "46503df0"),
         _dinov3("vith16plus", "7c1da9a5"),
         _dinov3("vit7b16", "a955f4ea"),
         _ijepa("ijepa_vith14_1k", "IN1K-vit.h.14-300e.pth.tar"),

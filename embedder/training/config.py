@@ -61,6 +61,10 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
 
+    def __post_init__(self) -> None:
+        if not self.model.class_token:
+            raise ValueError("model.class_token: what is learned is what class tokens tell, so there has to be one")
+
     @property
     def plan(self) -> Plan:
         return Plan(self.schedule, self.loop.batch)

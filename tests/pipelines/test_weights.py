@@ -10,10 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+import torch
 
 from embedder.encoder import load_encoder
+from embedder.official import export
+from embedder.vit import VisionTransformer
+from embedder.vit_config import VitConfig
 from pipelines import weights, weights_download
-from pipelines.config import RecipeError
+from pipelines.config import Recipe, RecipeError, build
+from pipelines.flow import network
 
 DATA = np.random.default_rng(0).bytes(300_000)
 
@@ -166,6 +171,24 @@ def test_an_added_file_is_found_by_its_name(server, tmp_path):
     kept = weights.add("sscd_disc_mixup", bad, accepted=True)
     with pytest.raises(ValueError, match=kept.name):  # found, and refused for what is in it
         load_encoder("sscd_disc_mixup")
+
+
+@pytest.mark.parametrize(
+    ("name", "vit"),
+    [
+        ("ijepa_vith14_1k", {"positions": "sincos", "layerscale": 0.0, "class_token": False, "pool": "mean", "patch": 14}),
+        ("dinov2_vits14_reg", {"registers": 4, "patch": 14, "side": 518}),
+    ],
+)
+def test_a_fetched_checkpoint_is_a_network_by_its_name(server, tmp_path, name, vit):
+    tensors = export(VisionTransformer(VitConfig(depth=1, **vit)))
+    wrapped = {"target_encoder": {f"module.{key}": value for key, value in tensors.items()}, "epoch": 1}
+    torch.save(wrapped if name.startswith("ijepa") else tensors, tmp_path / "file")
+    weights.add(name, tmp_path / "file", accepted=True)
+    encoder = load_encoder(name)
+    assert (encoder.name, encoder.dim, encoder.side) == (weights.OFFICIAL[name].file.split(".pth")[0], 192, 224)
+    recipe = build(Recipe, {}, [f'embeddings.network="{name}"'])
+    assert network(recipe.embeddings.network).digest == encoder.digest
 
 
 def test_every_official_address_is_https_and_every_name_its_own():

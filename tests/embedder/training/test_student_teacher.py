@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from embedder.training import losses
+from embedder.training.config import TrainConfig
+from embedder.training.schedules import ScheduleConfig
 from embedder.training.student_teacher import HeadConfig, LossConfig, StudentTeacher, Views, parts
 from embedder.vit import VitConfig
 
@@ -83,6 +87,26 @@ def test_a_distilled_student_learns_all_patches_of_a_frozen_teacher_of_another_w
     assert found.ibot > 0
     assert all(torch.equal(a, b) for a, b in zip(before, teacher.parameters(), strict=True))
     assert all(p.grad is not None for name, p in made.student.named_parameters() if not name.endswith("mask_token"))
+
+
+def test_a_pair_whose_positions_are_turned_learns():
+    torch.manual_seed(3)
+    vit = replace(TINY, positions="rope", rescale=2.0, registers=2, qkv_bias="no_key", ffn="swiglu", drop_path=0.3)
+    made, seen = StudentTeacher(vit, HEADS, LossConfig(centring="softmax")), views()
+    first, second = (made.losses(seen, 0.05) for _ in range(2))
+    first.total.backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in made.student.parameters())
+    assert first.dino != second.dino  # other coordinates, other images left out
+    made.student.eval()
+    packed = made.student["backbone"].packed([seen.globals_, seen.locals_], [seen.masks, None])
+    alone = made.student["backbone"].tokens(seen.locals_)
+    torch.testing.assert_close(packed[1], alone, atol=1e-5, rtol=1e-4)
+    made.update_average(0.5)
+
+
+def test_without_a_class_token_there_is_nothing_to_learn():
+    with pytest.raises(ValueError, match="class_token"):
+        TrainConfig(schedule=ScheduleConfig(steps=1), model=replace(TINY, class_token=False, pool="mean"))
 
 
 def test_no_masks_this_step_and_no_local_crops():
