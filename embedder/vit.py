@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from embedder.layers import Block
+from embedder.layers import Block, stream
 from embedder.patches import PatchEmbed, resized, sincos_positions
 from embedder.rope import Groups, Rope
 from embedder.vit_config import VitConfig
@@ -152,7 +152,7 @@ class VisionTransformer(nn.Module):
             patches_BPD = patches_BPD.gather(1, kept_BK[:, :, None].expand(-1, -1, D))
         if self.config.registers:
             prefix.append(self.register_tokens)
-        return torch.cat([*(token.expand(B, -1, -1) for token in prefix), patches_BPD], dim=1)
+        return stream(torch.cat([*(token.expand(B, -1, -1) for token in prefix), patches_BPD], dim=1))
 
     def get_intermediate_layers(
         self,

@@ -27,13 +27,21 @@ class Prototypes(nn.Module):
 
 
 class Head(nn.Module):
-    """(M, D) tokens to (M, K) scores."""
+    """(M, D) tokens to (M, K) scores.
 
-    def __init__(self, width: int, prototypes: int, hidden: int = 2048, bottleneck: int = 256) -> None:
+    batch_norm: hidden layers are normalised over the tokens of a call, in training and after it (`use_bn` of the source, whose
+    average is over time besides).
+    """
+
+    def __init__(
+        self, width: int, prototypes: int, hidden: int = 2048, bottleneck: int = 256, *, batch_norm: bool = False
+    ) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
-        )
+        layers: list[nn.Module] = []
+        for before in (width, hidden):
+            norm = [nn.BatchNorm1d(hidden, track_running_stats=False)] if batch_norm else []
+            layers += [nn.Linear(before, hidden), *norm, nn.GELU()]
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden, bottleneck))
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)

@@ -39,6 +39,9 @@ class HeadConfig:
     """Width before the prototypes, patches."""
     tied: bool = False
     """One head for both."""
+    batch_norm: bool = False
+    """Hidden layers are normalised over a batch's tokens (of each process): differences between images count from the first
+    step on, which saves a short training from a long beginning in which all images look alike to the heads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +174,7 @@ def parts(vit: VitConfig, heads: HeadConfig, loss: LossConfig) -> nn.ModuleDict:
 
 
 def _head(backbone: VisionTransformer, heads: HeadConfig, bottleneck: int) -> Head:
-    return Head(backbone.width, heads.prototypes, heads.hidden, bottleneck)
+    return Head(backbone.width, heads.prototypes, heads.hidden, bottleneck, batch_norm=heads.batch_norm)
 
 
 def _centring(loss: LossConfig, heads: HeadConfig) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def train(
         report(state, losses, log, say)
         if state.step % cfg.loop.checkpoint_every == 0 or state.step == cfg.schedule.steps:
             save(state)
+    images.close()
     if log:
         log.close()
     return state
@@ -67,7 +69,6 @@ def step(state: State, images: Ahead) -> dict[str, Tensor]:
     """One step of the optimiser; what its losses were."""
     schedule(state.optimizer, state.cfg.plan, state.step)
     losses, keys = gradients(state, images)
-    images.fetch()  # while the device works
     check_finite(losses, state.step, keys)
     clip(state.pair.student, state.cfg.optim.clip)
     state.optimizer.step()
@@ -77,19 +78,24 @@ def step(state: State, images: Ahead) -> dict[str, Tensor]:
 
 
 class Ahead:
-    """Batches, of which the next one can be made before it is asked for."""
+    """Batches, of which the next one can be begun before it is asked for, by a thread of its own."""
 
     def __init__(self, batches: Iterator[Batch]) -> None:
-        self.batches, self.ready = batches, list[Batch]()
+        self.batches, self.thread, self.ready = batches, ThreadPoolExecutor(1), list[Future[Batch]]()
 
     def fetch(self) -> None:
-        self.ready.append(next(self.batches))
+        self.ready.append(self.thread.submit(next, self.batches))
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        return self.ready.pop() if self.ready else next(self.batches)
+        if not self.ready:
+            self.fetch()
+        return self.ready.pop().result()
+
+    def close(self) -> None:
+        self.thread.shutdown()
 
 
 def begun(cfg: TrainConfig, data: str, folder: Path, device: str, run: str = "") -> State:
@@ -132,7 +138,7 @@ def _teacher(cfg: TrainConfig) -> nn.ModuleDict | None:
     return teacher_of(Path(cfg.loop.teacher)) if cfg.loop.teacher else None
 
 
-def gradients(state: State, images: Iterator[Batch]) -> tuple[dict[str, Tensor], list[str]]:
+def gradients(state: State, images: Ahead) -> tuple[dict[str, Tensor], list[str]]:
     """Gradients of one step's images, part by part; the means of its losses, and whose they are."""
     state.optimizer.zero_grad(set_to_none=True)
     sums, keys, count = dict[str, Tensor](), list[str](), state.cfg.loop.accumulate
@@ -140,6 +146,7 @@ def gradients(state: State, images: Iterator[Batch]) -> tuple[dict[str, Tensor],
         batch = next(images)
         keys += batch.keys
         state.seen = batch.state
+        images.fetch()  # the next one is made while the device works on this one
         losses = forward(state, batch, part)
         (losses.total / count).backward()
         for name, value in losses.parts().items():

@@ -22,6 +22,7 @@ from typing import Any, cast
 
 import torch
 
+from embedder import layers
 from embedder.training import train
 from embedder.training.config import TrainConfig, from_table
 from embedder.training.gauges import image_flops, matmul_rate, memory
@@ -124,7 +125,9 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="print the kernels of a step of the first model")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "")
     parser.add_argument("--json", action="store_true", help="accepted: the last line is JSON anyhow")
+    parser.add_argument("--attention", choices=("varlen", "cudnn"), default=layers.PACKED)
     args = parser.parse_args()
+    layers.PACKED = args.attention
     result: dict[str, Any] = {"device": args.device or None}
     for number, model in enumerate(args.models if args.device else []):
         name, _, images = model.partition("=")
