@@ -27,9 +27,8 @@ check: $(VENV)/.dev ## lint, format, types, import layers
 bench: $(VENV)/.dev ## run the benchmarks that need no data of yours
 	$(BIN)/python -m tests.bench
 
-gpu-check: $(VENV)/.dev ## run the GPU tests and benchmarks; says so where there is no GPU
-	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
-	then $(BIN)/python -m pytest -m gpu && $(BIN)/python -m tests.bench --gpu; else echo "no GPU"; fi
+gpu-check: ## run the GPU tests and benchmarks, with no set-up where python3 has torch; says so where there is no GPU
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m tests.gpu_check
 
 clean: ## remove the virtual environment, caches and coverage data
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage *.egg-info build dist

@@ -1,6 +1,6 @@
-"""The benchmarks that need no data of yours, on a world drawn for them; or, with --gpu, the GPU's.
+"""The benchmarks that need no data of yours, on a world drawn for them. Those of a GPU: `python -m tests.gpu_check`.
 
-python -m tests.bench [--gpu]
+python -m tests.bench
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from pipelines.demo.world import build_world
 
 def main() -> None:
     """Runs each bench in a process of its own; each prints its JSON as its last line."""
-    if "--gpu" in sys.argv:
-        subprocess.run([sys.executable, "-m", "tests.bench.bench_encoders", "--json"], check=True)
-        return
     with tempfile.TemporaryDirectory() as scratch:
         world = build_world(Path(scratch))
         for name, more in (("bench_flow", ["--seeds", str(world / "seeds")]), ("bench_engine", ["--images", "2000"])):
