@@ -145,7 +145,10 @@ def _load_own(path: Path, device: str) -> Encoder:
             card = json.loads((file.metadata() or {})[KEY])
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
         network = _build(card)
-        network.load_state_dict(official.named(tensors) if isinstance(network, VisionTransformer) else tensors)
+        if isinstance(network, VisionTransformer):
+            network.load_state_dict(official.named(tensors), assign=True)
+        else:
+            network.load_state_dict(tensors)
         name, side, fit = str(card["name"]), int(card["side"]), str(card["fit"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a usable weights file: {str(error).strip().splitlines()[0]}") from error
@@ -190,7 +193,8 @@ def _build(card: dict[str, Any]) -> CopyNet | VisionTransformer:
     if card["network"] == "copy":
         return CopyNet(card["variant"], tuple(card["windows"]))
     if card["network"] == "vit":
-        return VisionTransformer(VitConfig(**card["vit"]))
+        with torch.device("meta"):  # without memory and first values: all tensors come from the file
+            return VisionTransformer(VitConfig(**card["vit"]))
     raise ValueError(f"unknown network {card['network']!r}")
 
 
