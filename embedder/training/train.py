@@ -121,7 +121,10 @@ def learners(cfg: TrainConfig, device: torch.device) -> tuple[StudentTeacher, to
 
 def _start(pair: StudentTeacher, weights: str) -> None:
     """Both backbones from an encoder's; positions are resized where the sides differ."""
-    pretrained = load_encoder(weights).network.state_dict()
+    source, grid = load_encoder(weights).network, pair.student["backbone"].config.grid
+    pretrained = source.state_dict()
+    if "pos_embed" in pretrained:
+        pretrained["pos_embed"] = source.positions(grid, grid).detach()
     for network in (pair.student, pair.average):
         own = network["backbone"].state_dict()
         found = {key: value for key, value in pretrained.items() if key in own and value.shape == own[key].shape}
