@@ -202,6 +202,7 @@ def shares(found: Found, flops: float, peak: float) -> Found:
     each = [value / count for count, value in found["decode"].items() if isinstance(value, float)]
     out["images_per_s_for_55"] = round(WANTED * peak / flops, 1)
     out["network_share"] = round(max(network) * flops / peak, 3) if network else None
+    out["images_per_s"] = max(whole) if whole else None
     out["share"] = round(max(whole) * flops / peak, 3) if whole else None
     out["cores_for_55"] = round(WANTED * peak / flops / each[-1], 1) if each else None
     return out

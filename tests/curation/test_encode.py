@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from curation import records
+from curation.decode import Reject
 from curation.encode import encode_batch, unit
 from curation.stage import Encoder
 from curation.store import matrix
@@ -82,6 +83,24 @@ def test_pictures_that_keep_their_aspect_are_encoded_size_by_size():
 
 def test_an_empty_batch():
     assert run(batch(b"x").slice(1)).num_rows == 0
+
+
+class Fed(MeanColour):
+    """It takes encoded pictures, and knows of one that is none."""
+
+    dim = 2
+
+    def feed(self, data: list[bytes | None], side: int, fit: str) -> Any:
+        assert (side, fit) == (8, "squash")
+        vectors = np.array([[3, 4], [np.nan, 1], [np.nan, 0]], np.float32)[: len(data)]
+        return vectors, {1: Reject("truncated", "in the middle")}
+
+
+def test_an_encoder_that_feeds_itself_is_given_the_bytes():
+    table = encode_batch(batch(RED, b"x", BLUE), Fed(), "embedding", records.embeddings(2))
+    np.testing.assert_allclose(matrix(table["embedding"]), [[0.6, 0.8], [0, 0], [0, 0]], atol=1e-3)
+    assert table["drop_reason"].to_pylist() == [None, "truncated", "not_finite"]
+    assert encode_batch(batch(b"x").slice(1), Fed(), "embedding", records.embeddings(2)).num_rows == 0
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

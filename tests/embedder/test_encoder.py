@@ -139,3 +139,8 @@ def test_a_bad_file_is_one_clear_error(kind: str, tmp_path: Path) -> None:
 def test_metadata_is_text_only() -> None:
     with safe_open(WEIGHTS / "copy-small.safetensors", "pt") as file:
         assert json.loads(file.metadata()[KEY])["network"] == "copy"
+
+
+def test_a_cpu_takes_decoded_pictures_and_any_number_of_them():
+    encoder = load_encoder("vitti16-small", compiled=True)
+    assert (encoder.feed, encoder.batch_rows, encoder.forward.piece(64, 64)) == (None, 0, 0)
