@@ -87,6 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dinov2", type=Path, required=True)
     parser.add_argument("--archs", default="s,b,l,g")
+    parser.add_argument("--registers", default="0,4")
     parser.add_argument("--sizes", default="518,224,98,98x154")
     parser.add_argument("--depth", type=int, default=4, help="blocks of g")
     parser.add_argument("--whole", action="store_true", help="g with all of its 40 blocks: 10 GiB")
@@ -95,7 +96,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     failed = False
     for arch in args.archs.split(","):
-        for registers in (0, 4):
+        for registers in map(int, args.registers.split(",")):
             theirs = reference(arch, registers, None if args.whole else args.depth)
             with tempfile.TemporaryDirectory() as folder:
                 state = theirs.state_dict()
