@@ -58,7 +58,7 @@ def backbone(loaded: Any) -> dict[str, Tensor]:
 
 
 def from_tensors(tensors: dict[str, Tensor]) -> VisionTransformer:
-    """The transformer that these tensors are, all of them used. Raises ValueError for another kind, RuntimeError else."""
+    """The transformer that these tensors are: all of them, no copies. Raises ValueError for another kind, RuntimeError else."""
     try:
         ours = named(tensors)
         config = config_of(ours, pool_first="fc_norm.weight" in tensors)
