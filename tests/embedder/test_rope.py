@@ -72,3 +72,25 @@ def test_biases_of_keys_are_masked_and_learn_nothing():
     assert (keys == 0).all()
     assert (queries != 0).any()
     assert (values != 0).any()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gpu_turns_packed_crops_as_a_cpu_does(compiled):
+    torch.manual_seed(0)
+    made = {"variant": "s", "positions": "rope", "registers": 4, "qkv_bias": "no_key", "ffn": "swiglu", "depth": 4}
+    model = VisionTransformer(VitConfig(**made, layerscale=1.0, drop_path=0.3, checkpointing=True)).eval()
+    images, masks = [torch.randn(2, 3, 224, 224), torch.randn(3, 3, 96, 112)], [torch.rand(2, 196) < 0.4, None]
+    with torch.no_grad():
+        expected = model.packed(images, masks)
+    model.cuda()
+    for block in model.blocks if compiled else []:
+        block.compile(dynamic=False)
+    there = [image.cuda() for image in images], [None if mask is None else mask.cuda() for mask in masks]
+    with torch.autocast("cuda", torch.bfloat16):
+        for found, told in zip(model.packed(*there), expected, strict=True):
+            assert torch.nn.functional.cosine_similarity(found.float().cpu(), told, dim=-1).min() > 0.995
+        model.train()
+        sum(part.float().pow(2).mean() for part in model.packed(*there)).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
