@@ -29,6 +29,7 @@ from embedder.official import export, read_official
 from embedder.vit import VisionTransformer
 from tests.embedder.comparing import far, pictures, same, scrambled
 
+JEPA = {"b": "base", "l": "large", "h": "huge", "g": "giant"}
 MAE = {"b": ("base", 16, (224, 512, 96)), "l": ("large", 16, (224,)), "h": ("huge", 14, (224, 518, 98))}
 
 
@@ -49,10 +50,11 @@ def module(root: Path, name: str) -> Any:
         sys.path.remove(str(root))
 
 
-def jepa(root: Path, patch: int, file: Path) -> nn.Module:
+def jepa(root: Path, size: str, file: Path) -> nn.Module:
     """The target encoder, in the file that their training writes."""
     theirs = module(root, "src.models.vision_transformer")
-    encoder = scrambled(theirs.vit_huge(img_size=[448 if patch == 16 else 224], patch_size=patch))
+    made, patch = getattr(theirs, f"vit_{JEPA[size[0]]}"), int(size[1:])
+    encoder = scrambled(made(img_size=[448 if size == "h16" else 224], patch_size=patch))
     wrapped = {f"module.{key}": value for key, value in encoder.state_dict().items()}
     zeros = {key: torch.zeros(1).expand(value.shape) for key, value in wrapped.items()}
     told = {"encoder": zeros, "predictor": {"module.mask_token": torch.zeros(1, 1, 384)}, "target_encoder": wrapped}
@@ -107,7 +109,7 @@ def compared(kind: str, args: argparse.Namespace) -> bool:
     family, size, *mean = kind.split("-")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / ("m.pth.tar" if family == "jepa" else "m.pth")
-        theirs = jepa(args.ijepa, int(size[1:]), file) if family == "jepa" else mae(args.mae, size, file, bool(mean))
+        theirs = jepa(args.ijepa, size, file) if family == "jepa" else mae(args.mae, size, file, bool(mean))
         ours = read_official(file).eval()
     equal = same(export(ours), {key: x for key, x in theirs.state_dict().items() if not key.startswith("head.")})
     native, found = ours.config.side, {}
@@ -126,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("ijepa", "mae", "timm"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--kinds", default="jepa-h14,jepa-h16,mae-b,mae-b-mean,mae-l,mae-h,mae-h-mean")
+    parser.add_argument("--kinds", default="jepa-b16,jepa-h14,jepa-h16,mae-b,mae-b-mean,mae-l,mae-h,mae-h-mean")
     args = parser.parse_args()
     old_timm(args.timm)
     equal = [compared(kind, args) for kind in args.kinds.split(",")]
