@@ -24,6 +24,8 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(width, width, 1) if stem else nn.Conv2d(3, width, patch, patch)
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
+        if not isinstance(self.stem, nn.Identity):  # its convolutions and norms are made for channels that lie last
+            image_B3HW = image_B3HW.contiguous(memory_format=torch.channels_last)
         return self.proj(self.stem(image_B3HW))  # (B, D, H/patch, W/patch)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedder.training.augment import ColourConfig, coloured, drawn, joined
+from embedder.training.augment import ColourConfig, Edits, coloured, drawn, joined
 from embedder.training.crops import GLOBALS, CropConfig
 from embedder.training.manifest_rows import read_manifest
 from embedder.training.sampler import Mix, Order, mix
@@ -142,22 +142,32 @@ class Loader(ABC):
         found = order.at(inside, attempt)
         return found if rows is None else rows[found]
 
-    def given(self, begin: int, number: int, row_B: NDArray[np.int64], skipped: Counter[str], pixels: Crops) -> Batch:
+    def given(
+        self,
+        begin: int,
+        number: int,
+        row_B: NDArray[np.int64],
+        skipped: Counter[str],
+        pixels: Crops,
+        edits: Sequence[Edits | None] | None = None,
+    ) -> Batch:
         """Batch `number` since position `begin`: its crops coloured, its images named; from here on it counts as given out.
 
-        skipped: reason -> images passed over for it.
+        skipped: reason -> images passed over for it. edits: `edits` of its positions, where they were drawn before.
         """
-        position_B = self.positions(begin, number)
         self.skipped += skipped
         self.position = begin + (number + 1) * self.whole
-        wide, near = pixels
-        globals_, locals_ = self._coloured(wide, position_B, 0), self._coloured(near, position_B, GLOBALS)
+        each = edits or self.edits(self.positions(begin, number))
+        globals_, locals_ = (self._coloured(some, edit) for some, edit in zip(pixels, each, strict=True))
         return Batch(globals_, locals_, self.manifest.keys(row_B), dict(self.skipped), self.state_dict())
 
-    def _coloured(self, pixels_CB3SS: torch.Tensor, position_B: NDArray[np.int64], first: int) -> torch.Tensor:
-        """(C x B, 3, S, S): crops number `first` and on."""
-        side = pixels_CB3SS.shape[-1]
-        if not len(pixels_CB3SS):
-            return torch.empty(0, 3, side, side, device=self.device)
-        edits = joined([drawn(self.cfg, self.seed, position_B, first + crop) for crop in range(len(pixels_CB3SS))])
+    def edits(self, position_B: NDArray[np.int64]) -> list[Edits | None]:
+        """What happens to the colours of the global and of the local crops, if there are any."""
+        every = [drawn(self.cfg, self.seed, position_B, crop) for crop in range(GLOBALS + self.cfg.locals_)]
+        return [joined(some) if some else None for some in (every[:GLOBALS], every[GLOBALS:])]
+
+    def _coloured(self, pixels_CB3SS: torch.Tensor, edits: Edits | None) -> torch.Tensor:
+        """(C x B, 3, S, S)."""
+        if edits is None:
+            return torch.empty(0, *pixels_CB3SS.shape[2:], device=self.device)
         return coloured(pixels_CB3SS.flatten(0, 1).to(self.device), edits)

@@ -81,10 +81,18 @@ class Resident(Loader):
 
     def __iter__(self) -> Iterator[Batch]:
         begin = self.position
-        for number in count():
-            position_B = self.positions(begin, number)
-            row_B, skipped = self._chosen(position_B)
-            yield self.given(begin, number, row_B, skipped, self.crops(row_B, position_B))
+        with ThreadPoolExecutor(1) as thread:  # it draws; all that concerns the device is left to whoever iterates
+            later = thread.submit(self._drawn, begin, 0)
+            for number in count():
+                row_B, skipped, place_BC4, edits = later.result()
+                later = thread.submit(self._drawn, begin, number + 1)
+                yield self.given(begin, number, row_B, skipped, self._cut(row_B, place_BC4), edits)
+
+    def _drawn(self, begin: int, number: int) -> tuple[NDArray[np.int64], Counter[str], NDArray[np.float32], Any]:
+        """Rows, what was passed over, places of crops and edits of a batch: numbers alone."""
+        position_B = self.positions(begin, number)
+        row_B, skipped = self._chosen(position_B)
+        return row_B, skipped, self._places(row_B, position_B), self.edits(position_B)
 
     def _chosen(self, position_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], Counter[str]]:
         """(B,) rows at positions, a slot whose picture is no use having its next candidate; what was passed over."""
@@ -101,11 +109,16 @@ class Resident(Loader):
 
     def crops(self, row_B: NDArray[np.int64], position_B: NDArray[np.int64]) -> Crops:
         """(2, B, 3, G, G) and (C - 2, B, 3, l, l) uint8 on the device."""
+        return self._cut(row_B, self._places(row_B, position_B))
+
+    def _places(self, row_B: NDArray[np.int64], position_B: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(B, C, 4) top, left, height, width of crops in the pixels of the kept pictures."""
         size_B2 = self.sizes_R2[row_B]
         box_BC4 = boxes(size_B2[:, 0], size_B2[:, 1], self.cfg, self.seed, position_B)
-        squashed = box_BC4 * (self.cfg.resident / np.tile(size_B2, 2))[:, None]
-        place = self._there(squashed.astype(np.float32))
-        some = self.pictures_RE3E.index_select(0, self._there(row_B))
+        return (box_BC4 * (self.cfg.resident / np.tile(size_B2, 2))[:, None]).astype(np.float32)
+
+    def _cut(self, row_B: NDArray[np.int64], place_BC4: NDArray[np.float32]) -> Crops:
+        place, some = self._there(place_BC4), self.pictures_RE3E.index_select(0, self._there(row_B))
         wide = cut_all(some, place[:, :GLOBALS], self.cfg.global_side)
         return wide, cut_all(some, place[:, GLOBALS:], self.cfg.local_side)
 

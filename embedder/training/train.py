@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,6 @@ def train(
         report(state, losses, log, say)
         if state.step % cfg.loop.checkpoint_every == 0 or state.step == cfg.schedule.steps:
             save(state)
-    images.close()
     if log:
         log.close()
     return state
@@ -69,6 +67,7 @@ def step(state: State, images: Ahead) -> dict[str, Tensor]:
     """One step of the optimiser; what its losses were."""
     schedule(state.optimizer, state.cfg.plan, state.step)
     losses, keys = gradients(state, images)
+    images.fetch()  # while the device works
     check_finite(losses, state.step, keys)
     clip(state.pair.student, state.cfg.optim.clip)
     state.optimizer.step()
@@ -78,24 +77,19 @@ def step(state: State, images: Ahead) -> dict[str, Tensor]:
 
 
 class Ahead:
-    """Batches, of which the next one can be begun before it is asked for, by a thread of its own."""
+    """Batches, of which the next one can be made before it is asked for."""
 
     def __init__(self, batches: Iterator[Batch]) -> None:
-        self.batches, self.thread, self.ready = batches, ThreadPoolExecutor(1), list[Future[Batch]]()
+        self.batches, self.ready = batches, list[Batch]()
 
     def fetch(self) -> None:
-        self.ready.append(self.thread.submit(next, self.batches))
+        self.ready.append(next(self.batches))
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
-        if not self.ready:
-            self.fetch()
-        return self.ready.pop().result()
-
-    def close(self) -> None:
-        self.thread.shutdown()
+        return self.ready.pop() if self.ready else next(self.batches)
 
 
 def begun(cfg: TrainConfig, data: str, folder: Path, device: str, run: str = "") -> State:
@@ -149,7 +143,6 @@ def gradients(state: State, images: Ahead) -> tuple[dict[str, Tensor], list[str]
         batch = next(images)
         keys += batch.keys
         state.seen = batch.state
-        images.fetch()  # the next one is made while the device works on this one
         losses = forward(state, batch, part)
         (losses.total / count).backward()
         for name, value in losses.parts().items():
