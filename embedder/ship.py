@@ -36,10 +36,11 @@ from embedder.pictures import read_tars
 from embedder.training import checkpoint
 from embedder.training.config import TrainConfig, from_table
 from embedder.training.distillation import teacher_of
-from embedder.training.train import train
+from embedder.training.train import Ahead, begun, step, train
 from embedder.vit import VisionTransformer, with_projection
 
 NEIGHBOURS, CELLS = 20, 2
+WARM, TIMED = 15, 30  # steps
 POOLS = ("cls", "mean", "grid")
 
 
@@ -160,6 +161,19 @@ def read_config(name_or_path: str, changes: Sequence[str]) -> TrainConfig:
     return from_table(table)
 
 
+def fitted(cfg: TrainConfig, manifest: Path, seconds: float, device: str) -> TrainConfig:
+    """The config with as many steps as fit into `seconds` here; warm-ups keep their share of them."""
+    state = begun(cfg, str(manifest), Path(), device)
+    images, began = Ahead(iter(state.batches)), 0.0
+    for number in range(WARM + TIMED):
+        began = time.monotonic() if number == WARM else began
+        step(state, images)  # waits for the device once
+    told = cfg.schedule
+    steps = int(seconds * TIMED / (time.monotonic() - began))
+    parts = {name: round(getattr(told, name) * steps / told.steps) for name in ("warmup", "teacher_warmup")}
+    return replace(cfg, schedule=replace(told, steps=steps, **parts))
+
+
 def main() -> None:
     """Train, measure, reduce, write; the last line is one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -168,6 +182,7 @@ def main() -> None:
     parser.add_argument("--val", type=Path, required=True, help="tars of KEY.jpg and KEY.cls, for k-NN")
     parser.add_argument("--config", default="shipped")
     parser.add_argument("--set", action="append", default=[], dest="changes", help="section.key=value, in TOML")
+    parser.add_argument("--seconds", type=float, default=0.0, help="of the training: as many steps as fit; 0: the config's")
     parser.add_argument("--work", type=Path, required=True, help="checkpoints and the log; gone on with if there are any")
     parser.add_argument("--side", type=int, default=64, help="pixels that the encoder is asked at")
     parser.add_argument("--pool", choices=POOLS, default="mean")
@@ -180,6 +195,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     cfg, manifest = read_config(args.config, args.changes), args.work / "manifest.parquet"
     count, began = write_manifest(args.data, manifest), time.monotonic()
+    cfg = fitted(cfg, manifest, args.seconds, args.device) if args.seconds else cfg
     train(cfg, str(manifest), args.work / "train", args.device)
     seconds, number = time.monotonic() - began, dict[str, int]()
     classes = dict(zip(*pq.read_table(args.labels, columns=["key", "wnid"]).to_pydict().values(), strict=True))
