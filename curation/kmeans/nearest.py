@@ -1,32 +1,38 @@
 """The nearest centroid of every row, exactly, on a CPU: most centroids are ruled out along a few axes.
 
 Of two vectors, what lies off the first R axes adds at most the product of the two remainders' lengths (Cauchy-Schwarz):
-so a product of R + 3 numbers tells which centroids could beat the one a row is thought to have. Rows are taken in the
-order of those, in tiles of T, and a tile is multiplied in full by the few centroids that some row of it could prefer.
-The result is that of the whole product. Where a sample of tiles says that it does not pay, the whole product is made.
+so a product of R + 3 numbers tells which centroids could beat the one a row is thought to have. Those few pairs are
+multiplied in full. The result is that of the whole product, which is made where a sample of rows says that this does not pay.
 
-Letters: N rows, D dimensions, K centroids, R axes, T rows of a tile, B rows of a block.
+Products are made in blocks that stay in the cache, and looked at by the largest of each GROUP of centroids: finding the
+place of a maximum costs far more than finding the maximum.
+
+Letters: N rows, D dimensions, K centroids, R axes, B rows of a block, C centroids of a block, G groups of these, P pairs.
 Score: x . c + bias; bias 0 for unit centroids (cosine), -|c|^2 / 2 for Euclidean distance.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-TILE = 64  # rows that are held against the same centroids
-BLOCK = 2048  # rows of one product of sketches
-COLUMNS = 1024  # centroids of one product: a block of both stays in the cache
-WHOLE = 2048  # rows of one whole product
+BLOCK = 1024  # rows of one product
+COLUMNS = 512  # centroids of one product
+GROUP = 16  # centroids whose largest score is looked at first
+PAIRS = 256  # that are multiplied at once
 LEAST = 256  # centroids, and twice the dimensions, below which sketches do not pay
-AXES = (32, 64, 96, 128, 192)  # that are tried
-SAMPLE = 16  # tiles that tell which pays
-# Prices in whole products: of remembering, of sketching, of a share of the axes, of a share of the centroids (set by eye).
-RECALL, COMPARE, ALONG, TILED = 0.1, 0.25, 1.3, 1.5
+AXES = (32, 48, 64, 96, 128, 192)  # that are tried
+COARSE = 32  # of them, along which a row's centroid is guessed
+SAMPLE = 1024  # rows that tell which pays
+# Prices in whole products: of looking, of a guess, of a share of the axes, of a share of the pairs (measured on AVX2).
+LOOK, GUESS, ALONG, PAIR = 0.2, 0.25, 1.1, 30.0
 ROUNDING = 1e-5  # of a score, in units of |x| max |c|: more than float32 products of this length are off by
 REMAINDER = 1e-6  # squared, of |x|: the same for lengths
 
@@ -36,17 +42,15 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Targets:
-    """Centroids ready to be asked: centroids_KD, bias_K, and rank_K, their places in an order that keeps like ones together."""
+    """Centroids ready to be asked: centroids_KD and bias_K."""
 
     centroids_KD: Tensor
     bias_K: Tensor
-    rank_K: Ints
 
     @staticmethod
     def of(centroids: Floats, *, euclidean: bool = False) -> Targets:
         c = torch.from_numpy(np.ascontiguousarray(centroids, np.float32))
-        bias = -(c.double() ** 2).sum(1).float() / 2 if euclidean else torch.zeros(len(c))
-        return Targets(c, bias, alike(c))
+        return Targets(c, -(c.double() ** 2).sum(1).float() / 2 if euclidean else torch.zeros(len(c)))
 
 
 @dataclass(frozen=True)
@@ -63,47 +67,61 @@ def nearest(x: Floats, targets: Targets, guess: Ints | None = None, sketch: Sket
     None: whole products.
     """
     if sketch is None:
-        return _whole(x, targets)
-    if guess is None:
-        guess = _guessed(x, targets, sketch)
-    labels, scores = np.empty(len(x), np.int64), np.empty(len(x), np.float32)
-    short_KS, order = short(targets, sketch), np.argsort(targets.rank_K[guess], kind="stable")
-    for at in range(0, len(x), BLOCK):
-        rows = order[at : at + BLOCK]
-        block = torch.from_numpy(x[rows])
-        left = margins(block, own_scores(block, guess[rows], targets), targets, sketch, short_KS)
-        labels[rows], scores[rows] = tiled(block, left, targets)
+        return _best(x, targets.centroids_KD, targets.bias_K)
+    guess = _guessed(x, targets, sketch.axes_DR[:, :COARSE]) if guess is None else guess
+    labels, scores = guess.copy(), np.empty(len(x), np.float32)
+    improve(x, np.arange(len(x)), labels, scores, targets, sketch)
     return labels, scores
 
 
+def _guessed(x: Floats, targets: Targets, axes_DR: Tensor) -> Ints:
+    """(N,) the centroid of best score along a few axes."""
+    return _best(x @ axes_DR.numpy(), targets.centroids_KD @ axes_DR, targets.bias_K)[0]
+
+
+def improve(
+    x: Floats, rows: Ints, labels: Ints, scores: Floats, targets: Targets, sketch: Sketch, among: Ints | None = None
+) -> None:
+    """Of some rows of x: labels become the best of the label there is and the centroids `among` (None: of all), scores its."""
+    among = np.arange(len(targets.bias_K)) if among is None else among
+    short_KS = _short(targets, sketch)[torch.from_numpy(among)]
+
+    def answer(block: slice) -> None:
+        some = rows[block]
+        labels[some], scores[some] = _sketched(x[some], labels[some], targets, sketch, short_KS, among)
+
+    _by_blocks(answer, len(rows))
+
+
+def _by_blocks(work: Callable[[slice], None], rows: int) -> None:
+    """On as many threads as torch may use, one for each block, so that no result depends on how many there are."""
+    blocks, threads = [slice(at, at + BLOCK) for at in range(0, rows, BLOCK)], torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(work, blocks))
+    torch.set_num_threads(threads)  # it is each thread's own, but threads to come take the last that was set
+
+
 def fitting(x: Floats, targets: Targets, guess: Ints | None = None) -> Sketch | None:
-    """The sketch that promises the least work for rows like x, by a sample of tiles; None where none pays.
+    """The sketch that promises the least work for rows like x, by a sample of them; None where none pays.
 
     A function of its arguments alone.
     """
     k, dims = targets.centroids_KD.shape
-    if k < LEAST or 2 * dims < LEAST or len(x) < 4 * TILE:
+    if k < LEAST or 2 * dims < LEAST or len(x) < SAMPLE // 4:
         return None
-    if guess is None:
-        x = np.ascontiguousarray(x[:: max(1, len(x) // (SAMPLE * TILE))])
-        guess = _whole(x, targets)[0]
+    some = np.linspace(0, len(x) - 1, min(len(x), SAMPLE)).astype(int)
     axes_DD = principal(targets.centroids_KD)
+    before = _guessed(x[some], targets, axes_DD[:, :COARSE]) if guess is None else guess[some]
     sketches = [Sketch(axes_DD[:, :count].contiguous()) for count in AXES if 2 * count < dims + 1]
-    prices = [price(x, targets, guess, sketch) for sketch in sketches]
+    prices = [_price(x[some], targets, before, sketch) + (GUESS if guess is None else 0) for sketch in sketches]
     return sketches[int(np.argmin(prices))] if min(prices, default=1.0) < 1 else None
 
 
-def price(x: Floats, targets: Targets, guess: Ints, sketch: Sketch | None) -> float:
-    """Of asking rows like x, in whole products, by a sample of tiles."""
-    if sketch is None:
-        return 1.0
-    order = np.argsort(targets.rank_K[guess], kind="stable")
-    starts = np.linspace(0, max(0, len(order) - TILE), SAMPLE).astype(int)
-    rows = np.concatenate([order[at : at + TILE] for at in starts])
-    block = torch.from_numpy(x[rows])
-    left = margins(block, own_scores(block, guess[rows], targets), targets, sketch, short(targets, sketch)) > 0
-    count, dims = sketch.axes_DR.shape[1], x.shape[1]
-    return COMPARE + ALONG * (count + 3) / dims + TILED * float(left.float().mean())
+def _price(x: Floats, targets: Targets, guess: Ints, sketch: Sketch) -> float:
+    """Of asking rows like x, in whole products."""
+    short_BS = _short_rows(x, _own_scores(x, guess, targets), targets, sketch)
+    pairs = sum(len(rows) for rows, _ in _possible(short_BS, _short(targets, sketch)))
+    return LOOK + ALONG * short_BS.shape[1] / x.shape[1] + PAIR * pairs / len(x) / len(targets.bias_K)
 
 
 def principal(c_KD: Tensor) -> Tensor:
@@ -111,111 +129,101 @@ def principal(c_KD: Tensor) -> Tensor:
     return torch.linalg.eigh((c_KD.T @ c_KD).double()).eigenvectors.flip(1).float().contiguous()
 
 
-def shortened(x_BD: Tensor, axes_DR: Tensor) -> Tensor:
-    """(B, R + 1): rows along the axes, and no less than the length of what is left of them."""
-    along_BR, squared_B = x_BD @ axes_DR, (x_BD * x_BD).sum(1)
-    rest_B = ((squared_B - (along_BR * along_BR).sum(1)).clamp_min(0) + REMAINDER * squared_B).sqrt()
-    return torch.cat([along_BR, rest_B[:, None]], dim=1)
+def _shortened(x: Floats, sketch: Sketch) -> tuple[Tensor, Floats]:
+    """(B, R + 1): rows along the axes, and no less than the length of what is left of them; (B,) their lengths."""
+    along_BR = torch.from_numpy(x) @ sketch.axes_DR
+    squared_B, short_B = np.einsum("bd,bd->b", x, x), np.einsum("br,br->b", along_BR.numpy(), along_BR.numpy())
+    rest_B = np.sqrt(np.maximum(squared_B - short_B, 0) + REMAINDER * squared_B)
+    return torch.cat([along_BR, torch.from_numpy(rest_B)[:, None]], dim=1), np.sqrt(squared_B)
 
 
-def alike(c_KD: Tensor) -> Ints:
-    """(K,) places of centroids in an order in which like ones are together: by the nearest of a few of them."""
-    few = c_KD[:: max(1, round(len(c_KD) ** 0.5))]
-    order = np.argsort((c_KD @ few.T).argmax(1).numpy(), kind="stable")
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return rank
-
-
-def short(targets: Targets, sketch: Sketch) -> Tensor:
+def _short(targets: Targets, sketch: Sketch) -> Tensor:
     """(K, R + 3): the centroids' sketches, their bias, and the ones that a row's own score is taken from."""
-    short = shortened(targets.centroids_KD, sketch.axes_DR)
+    short, _ = _shortened(targets.centroids_KD.numpy(), sketch)
     return torch.cat([short, targets.bias_K[:, None], torch.ones(len(short), 1)], dim=1)
 
 
-def _guessed(x: Floats, targets: Targets, sketch: Sketch) -> Ints:
-    """(N,) the centroid of best score along the axes of the sketch alone."""
-    short_KS, guess = short(targets, sketch), np.empty(len(x), np.int64)
-    short_KS = torch.cat([short_KS[:, :-3], short_KS[:, -2:-1]], dim=1)
-    for at in range(0, len(x), BLOCK):
-        along = torch.from_numpy(x[at : at + BLOCK]) @ sketch.axes_DR
-        guess[at : at + BLOCK] = _best(torch.cat([along, torch.ones(len(along), 1)], dim=1), short_KS)[0].numpy()
-    return guess
+def _short_rows(x: Floats, own: Floats, targets: Targets, sketch: Sketch) -> Tensor:
+    """(B, R + 3): their product with `_short` is by how much, at most, a row could prefer a centroid."""
+    short, lengths = _shortened(x, sketch)
+    slack = ROUNDING * (lengths * float(targets.centroids_KD.norm(dim=1).max()) + float(targets.bias_K.abs().max()))
+    return torch.cat([short, torch.ones(len(x), 1), torch.from_numpy(slack.astype(np.float32) - own)[:, None]], dim=1)
 
 
-def own_scores(block: Tensor, guess: Ints, targets: Targets) -> Tensor:
+def _own_scores(x: Floats, guess: Ints, targets: Targets) -> Floats:
     """(B,) score of each row with the centroid it is thought to have."""
-    mine = torch.from_numpy(guess)
-    return torch.einsum("bd,bd->b", block, targets.centroids_KD[mine]) + targets.bias_K[mine]
+    return _pair_scores(x, np.arange(len(x)), guess, targets)
 
 
-def slack(lengths: Tensor, targets: Targets) -> Tensor:
-    """How far off scores of rows of these lengths may be by rounding."""
-    return ROUNDING * (lengths * targets.centroids_KD.norm(dim=1).max() + targets.bias_K.abs().max())
+def _pair_scores(x: Floats, rows: Ints, columns: Ints, targets: Targets) -> Floats:
+    """(P,) scores of some rows of x with a centroid each."""
+    c, scores = targets.centroids_KD.numpy(), np.empty(len(rows), np.float32)
+    for at in range(0, len(rows), PAIRS):
+        some = slice(at, at + PAIRS)
+        np.einsum("pd,pd->p", x[rows[some]], c[columns[some]], out=scores[some])
+    return scores + targets.bias_K.numpy()[columns]
 
 
-def margins(
-    block: Tensor, own_B: Tensor, targets: Targets, sketch: Sketch, short_KS: Tensor, made: Tensor | None = None
-) -> Tensor:
-    """(tiles, K): by how much, at most, some row of the tile could prefer the centroid to its own; its own's is > 0.
-
-    made (B, R + 1): the rows' sketches, where they are known.
-    """
-    one, short_BS = torch.ones(len(block), 1), shortened(block, sketch.axes_DR) if made is None else made
-    short_BS = torch.cat([short_BS, one, (slack(block.norm(dim=1), targets) - own_B)[:, None]], dim=1)
-    return _tiles_of(short_BS, short_KS)
-
-
-def all_margins(block: Tensor, own_B: Tensor, targets: Targets) -> Tensor:
-    """The same, by whole products: how much they do prefer it."""
-    one, bias, ones = torch.ones(len(block), 1), targets.bias_K[:, None], torch.ones(len(targets.bias_K), 1)
-    block_BS = torch.cat([block, one, (slack(block.norm(dim=1), targets) - own_B)[:, None]], dim=1)
-    return _tiles_of(block_BS, torch.cat([targets.centroids_KD, bias, ones], dim=1))
+def _sketched(x: Floats, guess: Ints, targets: Targets, sketch: Sketch, short_KS: Tensor, among: Ints) -> tuple[Ints, Floats]:
+    """The best of the guesses and of the centroids `among`, whose sketches are given, for a block of rows."""
+    own, each = _own_scores(x, guess, targets), np.arange(len(x))
+    found = list(_possible(_short_rows(x, own, targets, sketch), short_KS))
+    rows, places = (np.concatenate([pair[side] for pair in found]) for side in (0, 1))
+    scores = np.concatenate([own, _pair_scores(x, rows, among[places], targets)])
+    rows, columns = np.concatenate([each, rows]), np.concatenate([guess, among[places]])
+    labels, best = guess.copy(), own.copy()
+    np.maximum.at(best, rows, scores)
+    wins = np.flatnonzero(scores == best[rows])
+    wins = wins[np.argsort(-columns[wins], kind="stable")]
+    labels[rows[wins]] = columns[wins]  # of several the last stays, which is the lowest number
+    return labels, best
 
 
-def _tiles_of(x_BS: Tensor, c_KS: Tensor) -> Tensor:
-    """(tiles, K) largest product of each tile."""
-    full, found = len(x_BS) // TILE * TILE, torch.empty(-(-len(x_BS) // TILE), len(c_KS))
+def _possible(short_BS: Tensor, short_KS: Tensor) -> Iterator[tuple[Ints, Ints]]:
+    """Rows and centroids whose sketches' product is above 0, by blocks of centroids."""
+    rows = len(short_BS)
+    for at, product_CB in _products(short_BS, short_KS, None):
+        largest_GB = product_CB.view(-1, GROUP, rows).amax(dim=1).numpy()
+        group, row = np.divmod(np.flatnonzero(largest_GB > 0), rows)
+        places = (group[:, None] * GROUP + np.arange(GROUP)) * rows + row[:, None]
+        pair, place = np.divmod(np.flatnonzero(product_CB.numpy().reshape(-1)[places] > 0), GROUP)
+        yield row[pair], at + group[pair] * GROUP + place
+
+
+def _possible(short_BS: Tensor, short_KS: Tensor) -> Iterator[tuple[Ints, Ints]]:
+    """Rows and centroids whose sketches' product is above 0, by blocks of centroids."""
+    for at, product_CB in _products(short_BS, short_KS, None):
+        groups_GCB = product_CB.view(-1, GROUP, product_CB.shape[1])
+        group, row = np.divmod(np.flatnonzero(groups_GCB.amax(dim=1).numpy() > 0), product_CB.shape[1])
+        pair, place = np.nonzero(groups_GCB.numpy()[group, :, row] > 0)
+        yield row[pair], at + group[pair] * GROUP + place
+
+
+def _products(x_BS: Tensor, c_KS: Tensor, bias_K: Tensor | None) -> Iterator[tuple[int, Tensor]]:
+    """Blocks (C, B) of the product, and where each begins; filled up with -inf to whole groups."""
     for at in range(0, len(c_KS), COLUMNS):
-        product = x_BS @ c_KS[at : at + COLUMNS].T
-        if full:
-            found[: full // TILE, at : at + COLUMNS] = product[:full].view(full // TILE, TILE, -1).amax(dim=1)
-        if full < len(x_BS):
-            found[-1, at : at + COLUMNS] = product[full:].amax(0)
-    return found
+        c_CS = c_KS[at : at + COLUMNS]
+        known, missing = len(c_CS), -len(c_CS) % GROUP
+        if missing:  # before the product, lest equal centroids be multiplied by different code
+            c_CS = functional.pad(c_CS, (0, 0, 0, missing))
+        product_CB = c_CS @ x_BS.T
+        if bias_K is not None:
+            product_CB[:known] += bias_K[at : at + COLUMNS, None]
+        product_CB[known:] = -torch.inf
+        yield at, product_CB
 
 
-def tiled(block: Tensor, margins: Tensor, targets: Targets, *, tighten: bool = False) -> tuple[Ints, Floats]:
-    """Whole products of each tile with the centroids that are left; `tighten`: and `margins` made those."""
-    labels, scores = torch.empty(len(block), dtype=torch.int64), torch.empty(len(block))
-    tile_C, left_C = np.nonzero(~(margins <= 0).numpy())  # what is no number is not ruled out
-    ends, left = np.searchsorted(tile_C, np.arange(len(margins) + 1)).tolist(), torch.from_numpy(left_C)
-    for tile in range(len(margins)):
-        rows, some = slice(tile * TILE, (tile + 1) * TILE), left[ends[tile] : ends[tile + 1]]
-        product = torch.addmm(targets.bias_K[some], block[rows], targets.centroids_KD[some].T)
-        score, place = product.max(dim=1)
-        scores[rows], labels[rows] = score, some[place]
-        if tighten:
-            margins[tile, some] = product.sub_(score[:, None]).amax(dim=0)
-    return labels.numpy(), scores.numpy()
+def _best(x: Floats, c_KD: Tensor, bias_K: Tensor) -> tuple[Ints, Floats]:
+    """The best centroid of each row and its score, by whole products."""
+    labels, scores = np.zeros(len(x), np.int64), np.full(len(x), -np.inf, np.float32)
 
+    def answer(block: slice) -> None:
+        for at, product_CB in _products(torch.from_numpy(np.ascontiguousarray(x[block])), c_KD, bias_K):
+            groups_GCB = product_CB.view(-1, GROUP, product_CB.shape[1])
+            score, group = (found.numpy() for found in groups_GCB.amax(dim=1).max(dim=0))
+            label = at + group * GROUP + groups_GCB.numpy()[group, :, np.arange(len(score))].argmax(axis=1)
+            better = score > scores[block]
+            labels[block], scores[block] = np.where(better, label, labels[block]), np.where(better, score, scores[block])
 
-def _whole(x: Floats, targets: Targets) -> tuple[Ints, Floats]:
-    labels, scores = np.empty(len(x), np.int64), np.empty(len(x), np.float32)
-    for at in range(0, len(x), WHOLE):
-        block = torch.from_numpy(np.ascontiguousarray(x[at : at + WHOLE]))
-        place, score = _best(block, targets.centroids_KD, targets.bias_K)
-        labels[at : at + WHOLE], scores[at : at + WHOLE] = place.numpy(), score.numpy()
+    _by_blocks(answer, len(x))
     return labels, scores
-
-
-def _best(x_BD: Tensor, c_KD: Tensor, bias_K: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The best centroid of each row and its score: by columns of bounded width, so that the product stays small."""
-    score, label = torch.full((len(x_BD),), -torch.inf), torch.zeros(len(x_BD), dtype=torch.int64)
-    for at in range(0, len(c_KD), COLUMNS):
-        c = c_KD[at : at + COLUMNS]
-        product = x_BD @ c.T if bias_K is None else torch.addmm(bias_K[at : at + COLUMNS], x_BD, c.T)
-        value, place = product.max(dim=1)
-        better = value > score
-        score, label = torch.where(better, value, score), torch.where(better, place + at, label)
-    return label, score

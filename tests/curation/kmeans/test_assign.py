@@ -14,7 +14,7 @@ from tests.curation.making import unit_rows
 
 def test_assign_equals_numpy_and_ties_go_to_the_lower_number(monkeypatch):
     x, c = unit_rows(50, 5, 3), unit_rows(9, 5, 4)
-    monkeypatch.setattr(nearest, "WHOLE", 8)
+    monkeypatch.setattr(nearest, "BLOCK", 16)
     labels, best = kmeans.assign(x, c)
     assert labels.tolist() == (x @ c.T).argmax(axis=1).tolist()
     np.testing.assert_allclose(best, (x @ c.T).max(axis=1), atol=1e-6)

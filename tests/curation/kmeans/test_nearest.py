@@ -29,7 +29,6 @@ def exact(x: nearest.Floats, c: nearest.Floats, euclidean: bool) -> tuple[neares
 def test_sketched_is_exact(euclidean, decay, count, guessed, monkeypatch):
     monkeypatch.setattr(nearest, "BLOCK", 300)
     monkeypatch.setattr(nearest, "COLUMNS", 70)
-    monkeypatch.setattr(nearest, "WHOLE", 190)
     x, c = world(1013, 333, 64, decay, 1)
     targets = Targets.of(c, euclidean=euclidean)
     labels, scores = exact(x, c, euclidean)
