@@ -111,7 +111,9 @@ def projected(train_ND: Tensor, width: int, power: float) -> nn.Linear:
 
 def knn(train_NE: Tensor, known: Labelled, val_ME: Tensor, asked: Labelled) -> float:
     """Top-1 of DINOv2's weighted vote."""
-    found = accuracy(train_NE, known.label_N, val_ME, asked.label_N, (NEIGHBOURS,))
+    there = "cuda" if torch.cuda.is_available() else "cpu"
+    tensors = (one.to(there) for one in (train_NE, known.label_N, val_ME, asked.label_N))
+    found = accuracy(*tensors, (NEIGHBOURS,))
     return round(found[NEIGHBOURS], 4)
 
 
@@ -169,7 +171,7 @@ def fitted(cfg: TrainConfig, manifest: Path, seconds: float, device: str) -> Tra
         began = time.monotonic() if number == WARM else began
         step(state, images)  # waits for the device once
     told = cfg.schedule
-    steps = int(seconds * TIMED / (time.monotonic() - began))
+    steps = max(1, int(seconds * TIMED / (time.monotonic() - began)))
     parts = {name: round(getattr(told, name) * steps / told.steps) for name in ("warmup", "teacher_warmup")}
     return replace(cfg, schedule=replace(told, steps=steps, **parts))
 
@@ -200,16 +202,18 @@ def main() -> None:
     seconds, number = time.monotonic() - began, dict[str, int]()
     classes = dict(zip(*pq.read_table(args.labels, columns=["key", "wnid"]).to_pydict().values(), strict=True))
     known, asked = read_labelled(args.data, args.side, number, classes), read_labelled(args.val, args.side, number)
-    result: dict[str, Any] = {"images": count, "steps": cfg.schedule.steps, "train_s": round(seconds, 1)}
-    result["curve"] = curve(args.work / "train", known, asked, args)
-    (args.work / "curve.json").write_text(json.dumps(result["curve"]))
     network = teacher_of(args.work / "train")["backbone"]
-    if args.tables:
-        result["tables"] = tables(network, known, asked, args)
     final = finished(network, known, args)
-    result["knn"] = knn(*_both_projected(final, known, asked, args))
     if args.out:
         save_weights(args.out, final, args.side)
+    result: dict[str, Any] = {"images": count, "steps": cfg.schedule.steps, "train_s": round(seconds, 1)}
+    result["knn"] = knn(*_both_projected(final, known, asked, args))
+    print(json.dumps(result), flush=True)
+    if args.tables:
+        result["tables"] = tables(network, known, asked, args)
+        print(json.dumps(result), flush=True)
+    result["curve"] = curve(args.work / "train", known, asked, args)
+    (args.work / "curve.json").write_text(json.dumps(result["curve"]))
     print(json.dumps(result))
 
 

@@ -24,11 +24,11 @@ TEMPERATURE = 0.07
 def nearest(train_NE: Tensor, query_ME: Tensor, kept: int = KEPT, block: int = 50_000) -> tuple[Tensor, Tensor]:
     """The `kept` largest cosines (M, K), falling, and their training rows (M, K); K is at most N. Rows need no unit length."""
     query_ME = functional.normalize(query_ME.float(), dim=1)
-    best_MK, row_MK = query_ME.new_zeros(len(query_ME), 0), torch.zeros(len(query_ME), 0, dtype=torch.int64)
+    best_MK, row_MK = query_ME.new_zeros(len(query_ME), 0), query_ME.new_zeros(len(query_ME), 0, dtype=torch.int64)
     for start in range(0, len(train_NE), block):
         part_nE = functional.normalize(train_NE[start : start + block].float(), dim=1)
         cosine_Mn = query_ME @ part_nE.T
-        number_Mn = torch.arange(start, start + len(part_nE)).expand(len(query_ME), -1)
+        number_Mn = torch.arange(start, start + len(part_nE), device=query_ME.device).expand(len(query_ME), -1)
         all_MX, rows_MX = torch.cat([best_MK, cosine_Mn], 1), torch.cat([row_MK, number_Mn], 1)
         best_MK, at_MK = all_MX.topk(min(kept, all_MX.shape[1]), dim=1)
         row_MK = rows_MX.gather(1, at_MK)
