@@ -192,7 +192,8 @@ def main() -> None:
     parser.add_argument("--power", type=float, default=0.25, help="0 only rotates, 1 whitens fully")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--tables", action="store_true", help="k-NN of every pooling and power")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="the encoder")
+    parser.add_argument("--backbone", type=Path, help="the teacher as it was trained, to be reduced in another way")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     cfg, manifest = read_config(args.config, args.changes), args.work / "manifest.parquet"
@@ -206,6 +207,8 @@ def main() -> None:
     final = finished(network, known, args)
     if args.out:
         save_weights(args.out, final, args.side)
+    if args.backbone:
+        save_weights(args.backbone, network, network.config.side)
     result: dict[str, Any] = {"images": count, "steps": cfg.schedule.steps, "train_s": round(seconds, 1)}
     result["knn"] = knn(*_both_projected(final, known, asked, args))
     print(json.dumps(result), flush=True)
