@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from curation.kmeans import nearest
 from curation.kmeans.assign import on_gpu
-from curation.kmeans.nearest import Sketch, Targets
+from curation.kmeans.nearest import Short, Sketch, Targets
 
 CHOSEN = (0, 1, 3)  # passes at which the sketch is chosen: at the start, with something to go by, and when that has settled
 
@@ -20,12 +20,13 @@ Ints = NDArray[np.int64]
 
 
 class Asker:
-    """Rows x (N, D) float32 that are asked again and again."""
+    """Rows x (N, D) float32 that are asked again and again. Holds, beside them, up to half the memory they take."""
 
     def __init__(self, x: Floats) -> None:
         self.x, self.k, self.asked = x, 0, 0
         self.labels: Ints | None = None
         self.sketch: Sketch | None = None
+        self.made: Short | None = None  # the rows' sketches
         self.before: Targets | None = None
 
     def ask(self, targets: Targets) -> tuple[Ints, Floats]:
@@ -36,6 +37,7 @@ class Asker:
             self.k, self.labels, self.before, self.asked = len(targets.bias_K), None, None, 0
         if self.asked in CHOSEN:
             self.sketch = nearest.fitting(self.x, targets, self.labels)
+            self.made = nearest.shortened(self.x, self.sketch) if self.sketch and self.asked else None
         self.asked += 1
         before, self.before = self.before, targets
         if before is None or self.labels is None or self.sketch is None:
@@ -44,7 +46,7 @@ class Asker:
         moved = _moved(before, targets)
         labels, scores = self.labels.copy(), np.empty(len(self.x), np.float32)
         for rows, among in ((moved[labels], None), (~moved[labels], np.flatnonzero(moved))):
-            nearest.improve(self.x, np.flatnonzero(rows), labels, scores, targets, self.sketch, among)
+            nearest.improve(self.x, np.flatnonzero(rows), labels, scores, targets, self.sketch, among, self.made)
         self.labels = labels
         return labels, scores
 

@@ -13,6 +13,7 @@ Score: x . c + bias; bias 0 for unit centroids (cosine), -|c|^2 / 2 for Euclidea
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ REMAINDER = 1e-6  # squared, of |x|: the same for lengths
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Short = tuple[Tensor, Floats]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Targets:
 
     centroids_KD: Tensor
     bias_K: Tensor
+
+    @functools.cached_property
+    def longest(self) -> float:
+        """Length of the longest centroid."""
+        return float(self.centroids_KD.norm(dim=1).max())
 
     @staticmethod
     def of(centroids: Floats, *, euclidean: bool = False) -> Targets:
@@ -80,15 +87,21 @@ def _guessed(x: Floats, targets: Targets, axes_DR: Tensor) -> Ints:
 
 
 def improve(
-    x: Floats, rows: Ints, labels: Ints, scores: Floats, targets: Targets, sketch: Sketch, among: Ints | None = None
-) -> None:
-    """Of some rows of x: labels become the best of the label there is and the centroids `among` (None: of all), scores its."""
+    x: Floats, rows: Ints, labels: Ints, scores: Floats, targets: Targets, sketch: Sketch,
+    among: Ints | None = None, made: Short | None = None,
+) -> None:  # fmt: skip
+    """Of some rows of x: labels become the best of the label there is and the centroids `among` (None: of all), scores its.
+
+    made: `shortened` of all of x, where that is known.
+    """
     among = np.arange(len(targets.bias_K)) if among is None else among
     short_KS = _short(targets, sketch)[torch.from_numpy(among)]
 
     def answer(block: slice) -> None:
         some = rows[block]
-        labels[some], scores[some] = _sketched(x[some], labels[some], targets, sketch, short_KS, among)
+        block_BD = x[some]
+        short = shortened(block_BD, sketch) if made is None else (made[0][torch.from_numpy(some)], made[1][some])
+        labels[some], scores[some] = _sketched(block_BD, short, labels[some], targets, short_KS, among)
 
     _by_blocks(answer, len(rows))
 
@@ -119,7 +132,7 @@ def fitting(x: Floats, targets: Targets, guess: Ints | None = None) -> Sketch | 
 
 def _price(x: Floats, targets: Targets, guess: Ints, sketch: Sketch) -> float:
     """Of asking rows like x, in whole products."""
-    short_BS = _short_rows(x, _own_scores(x, guess, targets), targets, sketch)
+    short_BS = _short_rows(shortened(x, sketch), _own_scores(x, guess, targets), targets)
     pairs = sum(len(rows) for rows, _ in _possible(short_BS, _short(targets, sketch)))
     return LOOK + ALONG * short_BS.shape[1] / x.shape[1] + PAIR * pairs / len(x) / len(targets.bias_K)
 
@@ -129,7 +142,7 @@ def principal(c_KD: Tensor) -> Tensor:
     return torch.linalg.eigh((c_KD.T @ c_KD).double()).eigenvectors.flip(1).float().contiguous()
 
 
-def _shortened(x: Floats, sketch: Sketch) -> tuple[Tensor, Floats]:
+def shortened(x: Floats, sketch: Sketch) -> Short:
     """(B, R + 1): rows along the axes, and no less than the length of what is left of them; (B,) their lengths."""
     along_BR = torch.from_numpy(x) @ sketch.axes_DR
     squared_B, short_B = np.einsum("bd,bd->b", x, x), np.einsum("br,br->b", along_BR.numpy(), along_BR.numpy())
@@ -139,15 +152,15 @@ def _shortened(x: Floats, sketch: Sketch) -> tuple[Tensor, Floats]:
 
 def _short(targets: Targets, sketch: Sketch) -> Tensor:
     """(K, R + 3): the centroids' sketches, their bias, and the ones that a row's own score is taken from."""
-    short, _ = _shortened(targets.centroids_KD.numpy(), sketch)
+    short, _ = shortened(targets.centroids_KD.numpy(), sketch)
     return torch.cat([short, targets.bias_K[:, None], torch.ones(len(short), 1)], dim=1)
 
 
-def _short_rows(x: Floats, own: Floats, targets: Targets, sketch: Sketch) -> Tensor:
+def _short_rows(short: Short, own: Floats, targets: Targets) -> Tensor:
     """(B, R + 3): their product with `_short` is by how much, at most, a row could prefer a centroid."""
-    short, lengths = _shortened(x, sketch)
-    slack = ROUNDING * (lengths * float(targets.centroids_KD.norm(dim=1).max()) + float(targets.bias_K.abs().max()))
-    return torch.cat([short, torch.ones(len(x), 1), torch.from_numpy(slack.astype(np.float32) - own)[:, None]], dim=1)
+    short_BR, lengths = short
+    slack = ROUNDING * (lengths * targets.longest + float(targets.bias_K.abs().max()))
+    return torch.cat([short_BR, torch.ones(len(own), 1), torch.from_numpy(slack.astype(np.float32) - own)[:, None]], dim=1)
 
 
 def _own_scores(x: Floats, guess: Ints, targets: Targets) -> Floats:
@@ -164,10 +177,10 @@ def _pair_scores(x: Floats, rows: Ints, columns: Ints, targets: Targets) -> Floa
     return scores + targets.bias_K.numpy()[columns]
 
 
-def _sketched(x: Floats, guess: Ints, targets: Targets, sketch: Sketch, short_KS: Tensor, among: Ints) -> tuple[Ints, Floats]:
+def _sketched(x: Floats, short: Short, guess: Ints, targets: Targets, short_KS: Tensor, among: Ints) -> tuple[Ints, Floats]:
     """The best of the guesses and of the centroids `among`, whose sketches are given, for a block of rows."""
     own, each = _own_scores(x, guess, targets), np.arange(len(x))
-    found = list(_possible(_short_rows(x, own, targets, sketch), short_KS))
+    found = list(_possible(_short_rows(short, own, targets), short_KS))
     rows, places = (np.concatenate([pair[side] for pair in found]) for side in (0, 1))
     scores = np.concatenate([own, _pair_scores(x, rows, among[places], targets)])
     rows, columns = np.concatenate([each, rows]), np.concatenate([guess, among[places]])
