@@ -203,15 +203,6 @@ def _possible(short_BS: Tensor, short_KS: Tensor) -> Iterator[tuple[Ints, Ints]]
         yield row[pair], at + group[pair] * GROUP + place
 
 
-def _possible(short_BS: Tensor, short_KS: Tensor) -> Iterator[tuple[Ints, Ints]]:
-    """Rows and centroids whose sketches' product is above 0, by blocks of centroids."""
-    for at, product_CB in _products(short_BS, short_KS, None):
-        groups_GCB = product_CB.view(-1, GROUP, product_CB.shape[1])
-        group, row = np.divmod(np.flatnonzero(groups_GCB.amax(dim=1).numpy() > 0), product_CB.shape[1])
-        pair, place = np.nonzero(groups_GCB.numpy()[group, :, row] > 0)
-        yield row[pair], at + group[pair] * GROUP + place
-
-
 def _products(x_BS: Tensor, c_KS: Tensor, bias_K: Tensor | None) -> Iterator[tuple[int, Tensor]]:
     """Blocks (C, B) of the product, and where each begins; filled up with -inf to whole groups."""
     for at in range(0, len(c_KS), COLUMNS):

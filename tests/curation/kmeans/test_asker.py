@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from curation.kmeans import asker
+from curation.kmeans import asker, nearest
 from curation.kmeans.asker import Asker
 from curation.kmeans.nearest import Targets
 from tests.curation.making import unit_rows
@@ -48,3 +49,30 @@ def test_other_centroids_altogether():
     one.ask(Targets.of(c))
     labels, _ = one.ask(Targets.of(c[:300]))
     assert labels.max() < 300
+
+
+@pytest.mark.parametrize("euclidean", [False, True])
+def test_exact_where_most_centroids_stay(euclidean, monkeypatch):
+    monkeypatch.setattr(nearest, "PAIR", 0.0)  # a sketch always pays
+    x, c = world(1.5)
+    one, rng = Asker(x), np.random.default_rng(0)
+    for turn in range(5):
+        labels, scores = one.ask(Targets.of(c, euclidean=euclidean))
+        exact = x.astype(np.float64) @ c.T.astype(np.float64) - ((c.astype(np.float64) ** 2).sum(1) / 2 if euclidean else 0)
+        np.testing.assert_allclose(scores, exact.max(1), atol=1e-5)
+        np.testing.assert_allclose(exact[np.arange(3000), labels], exact.max(1), atol=1e-6)
+        assert one.sketch is not None
+        c = c.copy()
+        c[rng.choice(400, 20, replace=False)] = x[rng.choice(3000, 20, replace=False)] * (1 + turn / 10)
+
+
+def test_any_number_of_threads_gives_the_same_bytes():
+    x, c = world(1.5)
+    found, threads = [], torch.get_num_threads()
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        one = Asker(x)
+        found.append([part.tobytes() for step in (0, 0.01) for part in one.ask(Targets.of(c + np.float32(step)))])
+        assert torch.get_num_threads() == count
+    torch.set_num_threads(threads)
+    assert found[0] == found[1]
