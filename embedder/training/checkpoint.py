@@ -2,7 +2,8 @@
 
     RUN/train/step-00000500/     .metadata and *.distcp of torch.distributed.checkpoint, loop.json
 
-Written under another name and renamed when every process is done. Read by any number of processes.
+Copied between two steps, written by threads under another name while the training goes on, and renamed when every process is
+done. Read by any number of processes.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import distributed
@@ -24,12 +27,45 @@ from embedder.training.sharding import world
 from embedder.training.student_teacher import StudentTeacher
 
 LOOP = "loop.json"
+_GROUPS: list[distributed.ProcessGroup] = []
 
 
-def save(
+@dataclass
+class Writing:
+    """A checkpoint that threads are writing while the training goes on. One at a time."""
+
+    final: Path
+    waiting: Path
+    loop: dict[str, Any]
+    keep: int
+    shards: Future[Any]
+
+    def done(self) -> bool:
+        """Whether all processes have written theirs; every process asks."""
+        told = torch.tensor([float(self.shards.done())])
+        if world()[1] > 1:
+            distributed.all_reduce(told, distributed.ReduceOp.MIN, group=_group())
+        return bool(told.item())
+
+    def finish(self) -> Path:
+        """Wait until it is whole and give it its name; every process calls this. Raises what went wrong in writing it."""
+        self.shards.result()
+        _meet()
+        if world()[0] == 0:
+            (self.waiting / LOOP).write_text(json.dumps(self.loop, indent=1))
+            shutil.rmtree(self.final, ignore_errors=True)
+            self.waiting.rename(self.final)
+            for old in found(self.final.parent)[: -self.keep]:
+                shutil.rmtree(old)
+        _meet()
+        return self.final
+
+
+def begin(
     folder: Path, step: int, pair: StudentTeacher, optimizer: torch.optim.Optimizer, loop: dict[str, Any], keep: int
-) -> Path:
-    """Write step's checkpoint; every process calls this. loop: what JSON can hold. Older ones than the last `keep` go."""
+) -> Writing:
+    """Copy what a checkpoint holds and begin to write it; every process calls this. loop: what JSON can hold. keep:
+    checkpoints that stay once it is whole."""
     final, waiting = folder / f"step-{step:08d}", folder / f".step-{step:08d}.tmp"
     rank, count = world()
     if rank == 0:
@@ -37,17 +73,17 @@ def save(
         waiting.mkdir(parents=True)
     _meet()
     model, optim = get_state_dict(pair, optimizer)
+    alone = {"no_dist": True} if count == 1 else {"process_group": _group()}
     with _alone():
-        dcp.save({"pair": model, "optim": optim}, checkpoint_id=waiting, no_dist=count == 1)
-    _meet()
-    if rank == 0:
-        (waiting / LOOP).write_text(json.dumps({"step": step, **loop}, indent=1))
-        shutil.rmtree(final, ignore_errors=True)
-        waiting.rename(final)
-        for old in found(folder)[:-keep]:
-            shutil.rmtree(old)
-    _meet()
-    return final
+        shards = dcp.async_save({"pair": model, "optim": optim}, checkpoint_id=waiting, **alone)
+    return Writing(final, waiting, {"step": step, **loop}, keep, cast("Future[Any]", shards))
+
+
+def _group() -> distributed.ProcessGroup:
+    """Processes on their CPUs: writing must not get between the collectives of a step."""
+    if not _GROUPS:
+        _GROUPS.append(cast(distributed.ProcessGroup, distributed.new_group(backend="gloo")))
+    return _GROUPS[0]
 
 
 def load(path: Path, pair: StudentTeacher, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class State:
     device: torch.device
     folder: Path
     seen: dict[str, Any] = field(default_factory=dict)  # of the batches: what has to be kept to go on after the last one
+    writing: checkpoint.Writing | None = None
     step: int = 0
     began: float = field(default_factory=time.monotonic)  # of the steps since the last line of the log
     since: int = 0
@@ -58,6 +59,7 @@ def train(
         report(state, losses, log, say)
         if state.step % cfg.loop.checkpoint_every == 0 or state.step == cfg.schedule.steps:
             save(state)
+    finish(state)
     if log:
         log.close()
     return state
@@ -188,6 +190,8 @@ def report(state: State, losses: dict[str, Tensor], log: Log | None, say: Callab
     cfg = state.cfg
     if state.step % cfg.loop.log_every and state.step != cfg.schedule.steps:
         return
+    if state.writing and state.writing.done():
+        finish(state)
     values = torch.stack([value.float() for value in losses.values()])
     if world()[1] > 1:
         distributed.all_reduce(values)
@@ -204,11 +208,20 @@ def report(state: State, losses: dict[str, Tensor], log: Log | None, say: Callab
     say(line(row, cfg.schedule.steps))
 
 
-def save(state: State) -> Path:
-    """A checkpoint of everything that the next step depends on."""
+def save(state: State) -> None:
+    """Begin a checkpoint of everything that the next step depends on, once the one before is whole."""
+    finish(state)
     loop = {"data": state.batches.digest, "batches": state.seen, "config": asdict(state.cfg)}
     rng = {"torch": torch.get_rng_state().tolist()} if world()[1] == 1 else {}
-    return checkpoint.save(state.folder, state.step, state.pair, state.optimizer, {**loop, **rng}, state.cfg.loop.keep)
+    args = (state.folder, state.step, state.pair, state.optimizer, {**loop, **rng}, state.cfg.loop.keep)
+    state.writing = checkpoint.begin(*args)
+
+
+def finish(state: State) -> None:
+    """Wait for the checkpoint that is being written, if there is one."""
+    if state.writing:
+        state.writing.finish()
+    state.writing = None
 
 
 def resumed(state: State) -> State:
