@@ -275,7 +275,8 @@ def train(
     data: Annotated[str | None, typer.Option(help="SQL over the view manifest: which rows to train on.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the training; default: RUN/train/CONFIG.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value.")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Processes of this machine, one per GPU.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of this machine or cluster, one per GPU.")] = 1,
+    address: Annotated[str | None, typer.Option(help="Train on this Ray cluster; local starts one.")] = None,
 ) -> None:
     """Train DINOv2 on a run's manifest; a training that was stopped goes on.
 
@@ -283,7 +284,7 @@ def train(
     """
     from pipelines.train import train as learn
 
-    console.print(f"encoder: {learn(run_dir, config, out, data, tuple(set_ or ()), processes)}")
+    console.print(f"encoder: {learn(run_dir, config, out, data, tuple(set_ or ()), processes, address)}")
 
 
 @app.command()

@@ -129,6 +129,13 @@ def explain(error: BaseException) -> str:
     return text[0] if plain else f"{type(error).__name__}: {text[0] if text else ''}"
 
 
+def reason(error: BaseException) -> str:
+    """The innermost cause of an error that Ray has wrapped, as one line."""
+    failures = getattr(error, "worker_failures", None)
+    cause = next(iter(failures.values())) if failures else getattr(error, "cause", None) or error.__cause__
+    return reason(cause) if isinstance(cause, BaseException) else explain(error)
+
+
 class Cluster:
     """Ray, started or joined, and a pool of workers on one run folder. Use as a context manager."""
 
@@ -205,6 +212,29 @@ class Cluster:
             if isinstance(result, tuple):
                 raise RunError(f"{stage.name}: {result[0]}", result[1])
             yield task, result
+
+    def train(self, work: Callable[[dict[str, Any]], None], told: dict[str, Any]) -> None:
+        """`work(told)` in as many processes as there are workers, joined into one group of torch.distributed by Ray Train.
+
+        If one is lost, all begin again, ATTEMPTS times in all: `work` goes on from what it left. Raises RunError.
+        """
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        gpus = self.device == "cuda"
+        with tempfile.TemporaryDirectory(prefix="curate-train-") as folder:
+            how = RunConfig(name="train", storage_path=folder, failure_config=FailureConfig(max_failures=ATTEMPTS - 1))
+            trainer = TorchTrainer(
+                work,
+                train_loop_config=told,
+                torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+                scaling_config=ScalingConfig(num_workers=self.workers, use_gpu=gpus),
+                run_config=how,
+            )
+            try:
+                trainer.fit()
+            except Exception as error:  # Ray's own kinds of error wrap the workers'
+                raise RunError(f"the training failed: {reason(error)}", str(error)) from error
 
     def _fill(self, running: dict[Any, tuple[Task, Any]], waiting: list[Task], stage: Any, cfg: Any) -> None:
         while waiting and len(running) < self.workers:

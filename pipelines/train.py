@@ -1,6 +1,6 @@
-"""`curate train`: a config, a manifest and a folder to a trained encoder; one process, or several on this machine.
+"""`curate train`: a config, a manifest and a folder to a trained encoder; one process, several on this machine, or Ray's.
 
-Several machines: torchrun --nnodes ... -m pipelines.train RUN --config NAME, which takes the same options.
+Several machines without Ray: torchrun --nnodes ... -m pipelines.train RUN --config NAME, which takes the same options.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import distributed
@@ -20,8 +21,10 @@ from embedder.training.export import export
 from embedder.training.sharding import world
 from embedder.training.train import train as learn
 from pipelines.config import RecipeError, build, read_table
+from pipelines.runner import Cluster
 
 Said = tuple[str, ...]
+REFUSED = ".refused"  # in a training's folder: why Ray's workers would not go on
 
 
 def configs() -> dict[str, Path]:
@@ -39,25 +42,57 @@ def load_config(name_or_path: str, changes: Said = ()) -> TrainConfig:
 
 
 def train(
-    run: str, config: str, out: Path | None = None, data: str | None = None, changes: Said = (), processes: int = 1
+    run: str,
+    config: str,
+    out: Path | None = None,
+    data: str | None = None,
+    changes: Said = (),
+    processes: int = 1,
+    address: str | None = None,
 ) -> Path:
     """Train on a run's manifest, or on what `data` (SQL over `manifest`) leaves of it; the encoder's weights file.
 
-    out: RUN/train/NAME unless given; a folder that holds a checkpoint is gone on with. processes: of this machine, each with
-    a GPU of its own where there are GPUs. Raises ValueError for what cannot be trained, RuntimeError if a process failed.
+    out: RUN/train/NAME unless given; a folder that holds a checkpoint is gone on with. processes: each with a GPU of its own
+    where there are GPUs; of this machine, or with `address` of that Ray cluster ("local" starts one). Raises ValueError for
+    what cannot be trained, RuntimeError if a process failed.
     """
     folder = out or Path(run) / "train" / Path(config).stem
     cfg = load_config(config, changes)
+    if address:
+        cfg.share(processes)
+        told = {"run": _whole(run), "config": config, "out": _whole(str(folder)), "data": data, "changes": changes}
+        with Cluster(run, processes, None if address == "local" else address) as cluster:
+            cluster.train(as_worker, told)
+        if (refused := folder / REFUSED).exists():
+            why = refused.read_text()
+            refused.unlink()
+            raise ValueError(why)
+        return folder / "encoder.safetensors"
     if processes > 1 and not _launched():
         cfg.share(processes)
         return _several(run, config, folder, data, changes, processes)
     return _here(cfg, run, data, folder)
 
 
+def as_worker(told: dict[str, Any]) -> None:
+    """One of the processes that Ray Train joined: they share the group that it made."""
+    config, folder = load_config(told["config"], told["changes"]), Path(told["out"])
+    try:
+        _here(config, told["run"], told["data"], folder)
+    except (ValueError, FloatingPointError) as error:  # to begin again would end the same way
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / REFUSED).write_text(str(error))
+
+
+def _whole(path: str) -> str:
+    """Processes of a cluster start elsewhere."""
+    return path if "://" in path else str(Path(path).absolute())
+
+
 def _here(cfg: TrainConfig, run: str, data: str | None, folder: Path) -> Path:
     """As one process, or as one of those that torchrun started."""
-    device = _device()
-    if _launched():
+    device, own = _device(), _launched() and not distributed.is_initialized()
+    if own:
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         state = learn(cfg, run if data is None else data, folder, device, run=run)
@@ -68,7 +103,7 @@ def _here(cfg: TrainConfig, run: str, data: str | None, folder: Path) -> Path:
         )
         raise RuntimeError(f"out of GPU memory: {remedy}, or loop.batch down") from error
     finally:
-        if _launched():
+        if own:
             distributed.destroy_process_group()
 
 
