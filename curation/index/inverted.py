@@ -154,9 +154,12 @@ class Shard:
             yield from ((2**at, wider) for at in range(2, max(3, (self.index.nlist // 4).bit_length())))
 
     def _found(self, asked: Floats, truth: Ints, k: int, probes: int, wider: int) -> float:
+        """Recall that 95% of such samples let one count on: what was found, less 1.64 standard errors."""
         found = self.look(asked, k, probes, wider)[1]
         wanted = truth >= 0
-        return float(((found[:, :, None] == truth[:, None, :]).any(axis=1) & wanted).sum() / max(1, wanted.sum()))
+        count = max(1, int(wanted.sum()))
+        share = ((found[:, :, None] == truth[:, None, :]).any(axis=1) & wanted).sum() / count
+        return float(share - 1.64 * np.sqrt(share * (1 - share) / count))
 
     def look(self, queries: Floats, k: int, probes: int, wider: int = 1) -> tuple[Floats, Ints]:
         """Products and rows of the shard, (Q, k) each, descending; row -1 where the probed lists hold too few."""

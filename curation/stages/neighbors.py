@@ -116,4 +116,4 @@ def _table(name: str, ids: list[str], hits: list[list[tuple[str, float]]]) -> pa
                                 schema=records.NEIGHBORS)  # fmt: skip
 
 
-STAGE = PlannedStage(name="neighbors", consumes=("embeddings", "survivors"), plan=plan, fn=retrieve, version=2)
+STAGE = PlannedStage(name="neighbors", consumes=("embeddings", "survivors"), plan=plan, fn=retrieve, version=3)

@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="vectors to index; 0: do not measure the index")
     parser.add_argument("--queries", type=int, default=2000)
     parser.add_argument("--memory-gib", type=float, default=2.0)
-    parser.add_argument("--recall", type=float, default=0.992, help="what the settings are chosen for, on 256 queries")
+    parser.add_argument("--recall", type=float, default=0.99, help="what the settings are chosen for, on 256 queries")
     parser.add_argument("--json", action="store_true", help="print only the JSON object")
     args = parser.parse_args()
     wnids = {row["key"]: row["wnid"] for row in pq.read_table(args.labels).to_pylist()}
