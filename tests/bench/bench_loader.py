@@ -47,7 +47,7 @@ Sides = dict[str, int]
 def listed(pattern: str) -> list[tuple[str, int, int]]:
     """(tar, offset, length) of every image in the tars of a glob."""
     found = []
-    for path in sorted(glob.glob(pattern)):
+    for path in sorted(map(os.path.abspath, glob.glob(pattern))):
         with open(path, "rb") as file:
             size = os.path.getsize(path)
             found += [(path, one.offset, one.size) for one in walk(file, 0, size, size) if is_image(one.name)]
