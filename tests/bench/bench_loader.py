@@ -148,7 +148,8 @@ def seen(run: Path, start: int, batches: int, rank: int, world: int) -> list[tup
 
 
 def same(run: Path) -> bool:
-    """Whether 2, 3 processes, and a process that begins in the middle, see what one sees."""
+    """Whether 2, 3 processes, and a process that begins in the middle, see what one sees: images by key, crops but for the
+    rounding of sums that threads share in another way."""
     whole = seen(run, 0, 3, 0, 1)
     good = alike(whole[2:], seen(run, 12, 1, 0, 1))
     for world in (2, 3):
@@ -163,7 +164,7 @@ def same(run: Path) -> bool:
 
 def alike(ours: list[Any], theirs: list[Any]) -> bool:
     pairs = zip(ours, theirs, strict=True)
-    return all(a[0] == b[0] and torch.equal(a[1], b[1]) and torch.equal(a[2], b[2]) for a, b in pairs)
+    return all(a[0] == b[0] and all(torch.allclose(a[i], b[i], rtol=0, atol=1e-5) for i in (1, 2)) for a, b in pairs)
 
 
 def first_batch(run: str) -> None:
