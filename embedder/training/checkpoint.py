@@ -27,7 +27,7 @@ from embedder.training.sharding import world
 from embedder.training.student_teacher import StudentTeacher
 
 LOOP = "loop.json"
-_GROUPS: list[distributed.ProcessGroup] = []
+_GROUPS: dict[str, distributed.ProcessGroup] = {}
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Writing:
         """Whether all processes have written theirs; every process asks."""
         told = torch.tensor([float(self.shards.done())])
         if world()[1] > 1:
-            distributed.all_reduce(told, distributed.ReduceOp.MIN, group=_group())
+            distributed.all_reduce(told, distributed.ReduceOp.MIN, group=_group("asking"))
         return bool(told.item())
 
     def finish(self) -> Path:
@@ -73,17 +73,18 @@ def begin(
         waiting.mkdir(parents=True)
     _meet()
     model, optim = get_state_dict(pair, optimizer)
-    alone = {"no_dist": True} if count == 1 else {"process_group": _group()}
+    alone = {"no_dist": True} if count == 1 else {"process_group": _group("writing")}
     with _alone():
         shards = dcp.async_save({"pair": model, "optim": optim}, checkpoint_id=waiting, **alone)
     return Writing(final, waiting, {"step": step, **loop}, keep, cast("Future[Any]", shards))
 
 
-def _group() -> distributed.ProcessGroup:
-    """Processes on their CPUs: writing must not get between the collectives of a step."""
-    if not _GROUPS:
-        _GROUPS.append(cast(distributed.ProcessGroup, distributed.new_group(backend="gloo")))
-    return _GROUPS[0]
+def _group(use: str) -> distributed.ProcessGroup:
+    """Processes on their CPUs, a group for each use: threads that write must not get between the collectives of a step, nor
+    between the questions whether they are done, since a group takes its collectives in one order in all processes."""
+    if use not in _GROUPS:
+        _GROUPS[use] = cast(distributed.ProcessGroup, distributed.new_group(backend="gloo"))
+    return _GROUPS[use]
 
 
 def load(path: Path, pair: StudentTeacher, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
