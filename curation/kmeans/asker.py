@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from curation.kmeans import nearest
 from curation.kmeans.assign import on_gpu
-from curation.kmeans.nearest import Short, Sketch, Targets
+from curation.kmeans.sketch import Short, Sketch, Targets, shortened
 
 CHOSEN = (0, 1, 3)  # passes at which the sketch is chosen: at the start, with something to go by, and when that has settled
 
@@ -37,7 +37,7 @@ class Asker:
             self.k, self.labels, self.before, self.asked = len(targets.bias_K), None, None, 0
         if self.asked in CHOSEN:
             self.sketch = nearest.fitting(self.x, targets, self.labels)
-            self.made = nearest.shortened(self.x, self.sketch) if self.sketch and self.asked else None
+            self.made = shortened(self.x, self.sketch) if self.sketch and self.asked else None
         self.asked += 1
         before, self.before = self.before, targets
         if before is None or self.labels is None or self.sketch is None:

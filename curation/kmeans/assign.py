@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from curation.kmeans import fused, nearest
-from curation.kmeans.nearest import Targets
+from curation.kmeans.sketch import Targets
 
 ROWS = 16_384  # that a GPU is sent at once
 

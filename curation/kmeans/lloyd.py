@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from curation.kmeans.asker import Asker
-from curation.kmeans.nearest import Targets
 from curation.kmeans.seeding import plus_plus
+from curation.kmeans.sketch import Targets
 
-BLOCK = 2048  # rows that are summed at once
+BLOCK = 512  # rows that are summed at once
 SPARE = 256  # rows that fit worst, kept for clusters that are empty
 
 Floats = NDArray[np.float32]

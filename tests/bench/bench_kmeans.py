@@ -29,7 +29,7 @@ from sklearn.cluster import MiniBatchKMeans
 from curation import kmeans
 from curation.kmeans import lloyd
 from curation.kmeans.assign import ask
-from curation.kmeans.nearest import Targets
+from curation.kmeans.sketch import Targets
 
 DIMS, CLASSES, GROUPS, SURFACE = 384, 3000, 60, 48
 PART = 100_000  # rows that are read from disk at once

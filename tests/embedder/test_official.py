@@ -81,7 +81,8 @@ def test_it_is_an_encoder_of_any_size_and_pooling(tmp_path):
     image = torch.randint(256, (2, 3, 42, 42), dtype=torch.uint8)
     tokens = both.network.tokens(normalise(image.float() / 255))
     expected = functional.normalize(torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], dim=1))
-    torch.testing.assert_close(both(image), expected, atol=1e-5, rtol=1e-5)
+    close = 5e-3 if both.half else 1e-5  # where the CPU computes in bfloat16
+    torch.testing.assert_close(both(image), expected, atol=close, rtol=close)
     assert (both.dim, both.side) == (384, 42)
     for wrong, told in ({"size": 100}, "multiples of 14"), ({"pool": "max"}, "pool is one of"):
         with pytest.raises(ValueError, match=told):

@@ -8,7 +8,7 @@ import torch
 
 from curation.kmeans import asker, nearest
 from curation.kmeans.asker import Asker
-from curation.kmeans.nearest import Targets
+from curation.kmeans.sketch import Targets
 from tests.curation.making import unit_rows
 
 
@@ -18,10 +18,17 @@ def world(decay: float) -> tuple[asker.Floats, asker.Floats]:
     return x, x[:400].copy()
 
 
+@pytest.fixture(params=[False, True], ids=["float32", "bfloat16"], autouse=True)
+def half(request, monkeypatch):
+    """Whether sketches are in bfloat16, whatever this CPU has."""
+    monkeypatch.setattr(nearest, "bfloat16", lambda: request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("decay", [0.0, 1.5])
 @pytest.mark.parametrize("step", [0.5, 0.01])
 @pytest.mark.parametrize("euclidean", [False, True])
-def test_exact_in_every_pass(decay, step, euclidean):
+def test_exact_in_every_pass(decay, step, euclidean, half):
     x, c = world(decay)
     one = Asker(x)
     for turn in range(7):
@@ -31,16 +38,18 @@ def test_exact_in_every_pass(decay, step, euclidean):
         exact = x.astype(np.float64) @ c.T.astype(np.float64) - bias
         np.testing.assert_allclose(scores, exact.max(1), atol=1e-5)
         np.testing.assert_allclose(exact[np.arange(3000), labels], exact.max(1), atol=1e-6)
-    assert (one.sketch is not None) == (decay > 0)
+    assert (one.sketch is not None) == (decay > 0 or half)
 
 
-def test_a_sketch_is_chosen_where_it_pays():
+def test_a_sketch_is_chosen_where_it_pays(half):
     flat, steep = (Asker(world(decay)[0]) for decay in (0.0, 1.5))
     for turn in range(3):
         for one, decay in ((flat, 0.0), (steep, 1.5)):
             one.ask(Targets.of(world(decay)[1] + np.float32(0.001 * turn)))
-    assert flat.sketch is None
+    assert half or flat.sketch is None
     assert steep.sketch is not None
+    assert steep.sketch.half == half
+    assert steep.sketch.axes_DR.shape[1] < 128
 
 
 def test_other_centroids_altogether():
