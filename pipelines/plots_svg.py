@@ -28,10 +28,7 @@ def lines(title: str, series: list[Series], x_name: str, y_name: str, *, log: bo
         return _empty(title)
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in [*one.points, *(p for pair in one.band for p in pair)]]
-    low, high = (10 ** math.floor(math.log10(max(min(ys), 1e-9))), 10 ** math.ceil(math.log10(max(*ys, 1e-9, 1.0)) + 1e-9)) \
-        if log else _round_range(min(ys), max(ys))  # fmt: skip
-    if low == high:
-        high = low * 10 if log else low + 1
+    low, high = _log_range(min(ys), max(ys)) if log else _round_range(min(ys), max(ys))
     left, right = min(xs), max(max(xs), min(xs) + 1)
 
     def at(point: Point) -> Point:
@@ -91,25 +88,38 @@ def _axes(at: Callable[[Point], Point], left: float, right: float, ticks: list[f
     return "".join(out)
 
 
+def _log_range(low: float, high: float) -> tuple[float, float]:
+    """From the decade below the lowest value to a little above the highest, a decade at least."""
+    start = 10.0 ** math.floor(math.log10(max(low, 1e-9)))
+    return start, max(10 * start, 1.3 * high)
+
+
 def _round_range(low: float, high: float) -> tuple[float, float]:
-    step = 10 ** math.floor(math.log10(max(high - low, 1e-6)))
-    return math.floor(low / step) * step, math.ceil(high / step) * step
+    step = _step((high - low) / 5)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return first * step, max(last, first + 1) * step
 
 
 def _steps(low: float, high: float) -> list[float]:
-    return [low + (high - low) * n / 5 for n in range(6)]
+    count = round((high - low) / _step((high - low) / 6))
+    return [low + (high - low) * n / count for n in range(count + 1)]
 
 
 def _decades(low: float, high: float) -> list[float]:
-    return [10.0**n for n in range(round(math.log10(low)), round(math.log10(high)) + 1)]
+    return [10.0**n for n in range(round(math.log10(low)), math.floor(math.log10(high)) + 1)]
 
 
 def _whole(left: float, right: float) -> list[float]:
     """Round whole numbers from left to right, eight at most."""
-    rough = max(1.0, (right - left) / 7)
-    tens = 10 ** math.floor(math.log10(rough))
-    step = next(tens * n for n in (1, 2, 5, 10) if tens * n >= rough)
+    step = max(1.0, _step((right - left) / 7))
     return [n * step for n in range(math.ceil(left / step), math.floor(right / step) + 1)]
+
+
+def _step(rough: float) -> float:
+    """The least of 1, 2, 5, 10, 20, ... (and of tenths and so on) that is no less, but for rounding."""
+    rough = max(rough, 1e-9) * (1 - 1e-9)
+    tens = 10.0 ** math.floor(math.log10(rough))
+    return next(tens * n for n in (1, 2, 5, 10) if tens * n >= rough)
 
 
 def _joined(points: list[Point]) -> str:
