@@ -10,6 +10,11 @@ import typer
 
 from pipelines.cli_words import AsJson, Changes, RunDir, console
 
+Knn = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option(metavar="TRAIN VAL", help="Labelled images, as evaluate takes them: k-NN at every checkpoint."),
+]
+
 
 def train(
     run_dir: RunDir,
@@ -19,14 +24,17 @@ def train(
     set_: Changes = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes of this machine or cluster, one per GPU.")] = 1,
     address: Annotated[str | None, typer.Option(help="Train on this Ray cluster; local starts one.")] = None,
+    knn: Knn = None,
 ) -> None:
     """Train DINOv2 on a run's manifest; a training that was stopped goes on.
 
-    [dim]curate train RUN --config vits16[/dim]
+    [dim]curate train RUN --config vits16 --knn imagenet/train imagenet/val[/dim]
     """
     from pipelines.train import train as learn
+    from pipelines.train import watching
 
-    console.print(f"encoder: {learn(run_dir, config, out, data, tuple(set_ or ()), processes, address)}")
+    changes = (*(set_ or ()), *watching(knn))
+    console.print(f"encoder: {learn(run_dir, config, out, data, changes, processes, address)}", soft_wrap=True)
 
 
 def distill(
@@ -37,15 +45,17 @@ def distill(
     out: Annotated[Path | None, typer.Option(help="Folder of the training; default: RUN/train/CONFIG.")] = None,
     set_: Changes = None,
     processes: Annotated[int, typer.Option(min=1, help="Processes of this machine, one per GPU.")] = 1,
+    knn: Knn = None,
 ) -> None:
     """A small model from a larger frozen one, by the same loop.
 
     [dim]curate distill RUN --teacher RUN/train/vitg14[/dim]
     """
     from pipelines.train import train as learn
+    from pipelines.train import watching
 
-    changes = (*(set_ or ()), f'loop.teacher="{teacher}"')
-    console.print(f"encoder: {learn(run_dir, config, out, data, changes, processes)}")
+    changes = (*(set_ or ()), f'loop.teacher="{teacher}"', *watching(knn))
+    console.print(f"encoder: {learn(run_dir, config, out, data, changes, processes)}", soft_wrap=True)
 
 
 def evaluate(
