@@ -20,6 +20,7 @@ from torch import distributed
 
 from embedder.training.config import TrainConfig
 from embedder.training.export import NAME, export
+from embedder.training.gauges import too_much
 from embedder.training.sharding import world
 from embedder.training.train import train as learn
 from pipelines.config import RecipeError, build, read_table
@@ -105,10 +106,8 @@ def _here(cfg: TrainConfig, run: str, data: str | None, folder: Path) -> Path:
         state = learn(cfg, run if data is None else data, folder, device, run=run)
         return export(state.pair, cfg, folder / NAME)
     except torch.cuda.OutOfMemoryError as error:
-        remedy = (
-            f"loop.accumulate (now {cfg.loop.accumulate}, so {cfg.share(world()[1])} images at once) up, model.checkpointing on"
-        )
-        raise RuntimeError(f"out of GPU memory: {remedy}, or loop.batch down") from error
+        card_gib = torch.cuda.get_device_properties(device).total_memory / 2**30
+        raise RuntimeError(too_much(cfg, world()[1], card_gib)) from error
     finally:
         if own:
             distributed.destroy_process_group()

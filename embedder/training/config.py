@@ -81,6 +81,10 @@ class TrainConfig:
             raise ValueError(
                 f"loop.batch ({self.loop.batch}) is no multiple of {world} processes x {self.loop.accumulate} accumulations"
             )
+        if self.loss.koleo and self.loss.koleo_group and per % self.loss.koleo_group:
+            raise ValueError(
+                f"loss.koleo_group ({self.loss.koleo_group}) does not divide the {per} images of one process at once"
+            )
         return per
 
 
