@@ -129,6 +129,8 @@ def _launched() -> bool:
 
 def _device() -> str:
     if not torch.cuda.is_available():
+        if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it; the loader has the other half of the cores
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
         return "cpu"
     number = int(os.environ.get("LOCAL_RANK", "0"))
     torch.cuda.set_device(number)

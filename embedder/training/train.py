@@ -218,7 +218,8 @@ def resumed(state: State) -> State:
     if loop["data"] != state.batches.digest:
         raise ValueError(f"{state.folder} was trained on another manifest; train into another folder")
     state.batches.load_state_dict(loop["batches"])
-    state.knn = loop.get("knn", {})
+    if loop["config"]["loop"].get("knn") == list(state.cfg.loop.knn):  # figures of other images would be no comparison
+        state.knn = loop["knn"]
     state.seen = loop["batches"]
     if "torch" in loop and world()[1] == 1:
         torch.set_rng_state(torch.tensor(loop["torch"], dtype=torch.uint8))

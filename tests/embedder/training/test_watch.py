@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,16 @@ def test_a_training_that_goes_on_keeps_the_figure_of_its_start(
     assert figures(tmp_path) == figures(watched[0])
     assert len(rows(tmp_path)) == len(rows(watched[0]))
     assert said[-1] == watched[1][-1]
+
+
+def test_figures_of_other_images_are_left_behind(
+    watched: tuple[Path, Told], run: Path, places: tuple[str, str], tmp_path: Path
+) -> None:
+    said, known = Told(), places[0]
+    shutil.copytree(watched[0], tmp_path / "copy")
+    train(tiny(loop={"knn": (known, known), "log_every": 4}), str(run), tmp_path / "copy", say=said.append)
+    assert len(said) == 1
+    assert said[0].endswith("at step 12")
 
 
 def several(run: Path, folder: Path, places: tuple[str, str]) -> subprocess.CompletedProcess[str]:
