@@ -157,9 +157,14 @@ def _load_own(path: Path, device: str) -> Encoder:
 
 
 def _encoder(path: Path, device: str, network: CopyNet | VisionTransformer, **told: Any) -> Encoder:
-    network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return frozen(network, device, digest=digest, **told)
+
+
+def frozen(network: CopyNet | VisionTransformer, device: str, *, digest: str = "", **told: Any) -> Encoder:
+    """A network, which is frozen with it, as an encoder on a device. told: name, side, fit and the rest of an `Encoder`."""
+    network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     half = isinstance(network, VisionTransformer) and native_bfloat16(device)
     return Encoder(
         digest=digest,

@@ -6,9 +6,11 @@ Several machines without Ray: torchrun --nnodes ... -m pipelines.train RUN --con
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ import torch
 from torch import distributed
 
 from embedder.training.config import TrainConfig
-from embedder.training.export import export
+from embedder.training.export import NAME, export
+from embedder.training.gauges import too_much
 from embedder.training.sharding import world
 from embedder.training.train import train as learn
 from pipelines.config import RecipeError, build, read_table
@@ -67,11 +70,16 @@ def train(
             why = refused.read_text()
             refused.unlink()
             raise ValueError(why)
-        return folder / "encoder.safetensors"
+        return folder / NAME
     if processes > 1 and not _launched():
         cfg.share(processes)
         return _several(run, config, folder, data, changes, processes)
     return _here(cfg, run, data, folder)
+
+
+def watching(knn: Sequence[str | Path] | None) -> Said:
+    """The change that asks for k-NN between two labelled places, told whole: workers may start elsewhere."""
+    return (f"loop.knn={json.dumps([str(Path(place).absolute()) for place in knn])}",) if knn else ()
 
 
 def as_worker(told: dict[str, Any]) -> None:
@@ -96,12 +104,10 @@ def _here(cfg: TrainConfig, run: str, data: str | None, folder: Path) -> Path:
         distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         state = learn(cfg, run if data is None else data, folder, device, run=run)
-        return export(state.pair, cfg, folder / "encoder.safetensors")
+        return export(state.pair, cfg, folder / NAME)
     except torch.cuda.OutOfMemoryError as error:
-        remedy = (
-            f"loop.accumulate (now {cfg.loop.accumulate}, so {cfg.share(world()[1])} images at once) up, model.checkpointing on"
-        )
-        raise RuntimeError(f"out of GPU memory: {remedy}, or loop.batch down") from error
+        card_gib = torch.cuda.get_device_properties(device).total_memory / 2**30
+        raise RuntimeError(too_much(cfg, world()[1], card_gib)) from error
     finally:
         if own:
             distributed.destroy_process_group()
@@ -114,7 +120,7 @@ def _several(run: str, config: str, folder: Path, data: str | None, changes: Sai
     command += [word for change in changes for word in ("--set", change)]
     if subprocess.run(command, check=False).returncode:
         raise RuntimeError("a training process failed; its message is above")
-    return folder / "encoder.safetensors"
+    return folder / NAME
 
 
 def _launched() -> bool:
@@ -123,6 +129,8 @@ def _launched() -> bool:
 
 def _device() -> str:
     if not torch.cuda.is_available():
+        if "OMP_NUM_THREADS" not in os.environ:  # torchrun sets it; the loader has the other half of the cores
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
         return "cpu"
     number = int(os.environ.get("LOCAL_RANK", "0"))
     torch.cuda.set_device(number)
@@ -137,9 +145,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--data")
     parser.add_argument("--set", action="append", default=[], dest="changes")
+    parser.add_argument("--knn", nargs=2)
     args = parser.parse_args()
     try:
-        train(args.run, args.config, args.out, args.data, tuple(args.changes))
+        train(args.run, args.config, args.out, args.data, (*args.changes, *watching(args.knn)))
     except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
         print(f"curate: {error}", file=sys.stderr)
         raise SystemExit(1) from error

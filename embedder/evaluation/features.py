@@ -34,6 +34,14 @@ class Features:
 
 def embed(encoder: Encoder, items: Iterable[Item], extract: Extract | None = None) -> Features:
     """Features of labelled images by `extract`, or by the encoder itself (unit rows). Raises ValueError if none is readable."""
+    found = embed_any(encoder, items, extract)
+    if not found.names:
+        raise ValueError(f"no readable image among {sum(found.skipped.values())}: {dict(found.skipped)}")
+    return found
+
+
+def embed_any(encoder: Encoder, items: Iterable[Item], extract: Extract | None = None) -> Features:
+    """As `embed`, of what may hold no readable image."""
     names, labels, parts, waiting, skipped = list[str](), list[str](), list[Tensor](), list[Tensor](), Counter[str]()
     take = extract or encoder
     for name, label, data in items:
@@ -49,9 +57,8 @@ def embed(encoder: Encoder, items: Iterable[Item], extract: Extract | None = Non
             waiting.clear()
     if waiting:
         parts.append(take(torch.stack(waiting)))
-    if not parts:
-        raise ValueError(f"no readable image among {sum(skipped.values())}: {dict(skipped)}")
-    return Features(names=names, labels=labels, rows_NE=torch.cat(parts), skipped=skipped)
+    rows_NE = torch.cat(parts) if parts else torch.empty(0, encoder.dim)
+    return Features(names=names, labels=labels, rows_NE=rows_NE, skipped=skipped)
 
 
 def view(data: bytes, encoder: Encoder) -> Tensor:

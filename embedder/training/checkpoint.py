@@ -1,6 +1,6 @@
 """A training on disk: shards of the pair and the optimiser, and where the loop was. Whole, or not there.
 
-    RUN/train/step-00000500/     .metadata and *.distcp of torch.distributed.checkpoint, loop.json
+    RUN/train/step-00000500/     .metadata and *.distcp of torch.distributed.checkpoint, loop.json, encoder.safetensors
 
 Copied between two steps, written by threads under another name while the training goes on, and renamed when every process is
 done. Read by any number of processes.
@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +24,8 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 
 from embedder.training.sharding import world
 from embedder.training.student_teacher import StudentTeacher
+
+warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is one process
 
 LOOP = "loop.json"
 _GROUPS: dict[str, distributed.ProcessGroup] = {}
@@ -39,10 +40,11 @@ class Writing:
     loop: dict[str, Any]
     keep: int
     shards: Future[Any]
+    result: Future[Any]
 
     def done(self) -> bool:
         """Whether all processes have written theirs; every process asks."""
-        told = torch.tensor([float(self.shards.done())])
+        told = torch.tensor([float(self.shards.done() and self.result.done())])
         if world()[1] > 1:
             distributed.all_reduce(told, distributed.ReduceOp.MIN, group=_group("asking"))
         return bool(told.item())
@@ -50,6 +52,7 @@ class Writing:
     def finish(self) -> Path:
         """Wait until it is whole and give it its name; every process calls this. Raises what went wrong in writing it."""
         self.shards.result()
+        self.result.result()
         _meet()
         if world()[0] == 0:
             (self.waiting / LOOP).write_text(json.dumps(self.loop, indent=1))
@@ -62,10 +65,17 @@ class Writing:
 
 
 def begin(
-    folder: Path, step: int, pair: StudentTeacher, optimizer: torch.optim.Optimizer, loop: dict[str, Any], keep: int
+    folder: Path,
+    step: int,
+    pair: StudentTeacher,
+    optimizer: torch.optim.Optimizer,
+    loop: dict[str, Any],
+    keep: int,
+    result: Callable[[Path], Any],
 ) -> Writing:
     """Copy what a checkpoint holds and begin to write it; every process calls this. loop: what JSON can hold. keep:
-    checkpoints that stay once it is whole."""
+    checkpoints that stay once it is whole. result: called by a thread of the first process, with the folder that it writes what
+    has been learned into; it may use nothing that moves."""
     final, waiting = folder / f"step-{step:08d}", folder / f".step-{step:08d}.tmp"
     rank, count = world()
     if rank == 0:
@@ -74,9 +84,11 @@ def begin(
     _meet()
     model, optim = get_state_dict(pair, optimizer)
     alone = {"no_dist": True} if count == 1 else {"process_group": _group("writing")}
-    with _alone():
-        shards = dcp.async_save({"pair": model, "optim": optim}, checkpoint_id=waiting, **alone)
-    return Writing(final, waiting, {"step": step, **loop}, keep, cast("Future[Any]", shards))
+    shards = dcp.async_save({"pair": model, "optim": optim}, checkpoint_id=waiting, **alone)
+    thread = ThreadPoolExecutor(1, "result")
+    written = thread.submit(result if rank == 0 else lambda _: None, waiting)
+    thread.shutdown(wait=False)
+    return Writing(final, waiting, {"step": step, **loop}, keep, cast("Future[Any]", shards), written)
 
 
 def _group(use: str) -> distributed.ProcessGroup:
@@ -92,8 +104,7 @@ def load(path: Path, pair: StudentTeacher, optimizer: torch.optim.Optimizer) -> 
     model, optim = get_state_dict(pair, optimizer)
     state = {"pair": model, "optim": optim}
     try:
-        with _alone():
-            dcp.load(state, checkpoint_id=path, no_dist=world()[1] == 1)
+        dcp.load(state, checkpoint_id=path, no_dist=world()[1] == 1)
     except (RuntimeError, ValueError, KeyError, dcp.api.CheckpointException) as error:
         raise ValueError(f"{path} is no checkpoint of this model: {str(error).splitlines()[0]}") from error
     set_state_dict(pair, optimizer, model_state_dict=state["pair"], optim_state_dict=state["optim"])
@@ -108,11 +119,3 @@ def found(folder: Path) -> list[Path]:
 def _meet() -> None:
     if world()[1] > 1:
         distributed.barrier()
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Without torch's warning that one process is one process."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield

@@ -40,10 +40,15 @@ class LoopConfig:
     """Weights that the backbones begin with: an encoder's name or file; "" draws them."""
     teacher: str = ""
     """Distillation: a checkpoint folder of a finished training, whose teacher and heads this one learns from."""
+    knn: tuple[str, ...] = ()
+    """Two labelled places, such as DIR/train and DIR/val: k-NN top-1 from the first to the second is told at the start, at
+    every checkpoint and at the end; () does without."""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"loop.precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+        if len(self.knn) not in (0, 2):
+            raise ValueError(f"loop.knn names two labelled places, known and asked, not {len(self.knn)}")
         if self.batch < 1 or self.accumulate < 1 or self.batch % self.accumulate:
             raise ValueError(f"loop.batch ({self.batch}) is a multiple of loop.accumulate ({self.accumulate})")
 
@@ -75,6 +80,10 @@ class TrainConfig:
         if per * self.loop.accumulate * world != self.loop.batch or per < 1:
             raise ValueError(
                 f"loop.batch ({self.loop.batch}) is no multiple of {world} processes x {self.loop.accumulate} accumulations"
+            )
+        if self.loss.koleo and self.loss.koleo_group and per % self.loss.koleo_group:
+            raise ValueError(
+                f"loss.koleo_group ({self.loss.koleo_group}) does not divide the {per} images of one process at once"
             )
         return per
 

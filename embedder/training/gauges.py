@@ -71,3 +71,20 @@ def memory(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def too_much(cfg: TrainConfig, processes: int, card_gib: float) -> str:
+    """For people whose GPU ran out of memory: what to lower, with numbers. card_gib: the memory of one GPU."""
+    now, parts = cfg.share(processes), more_parts(cfg, processes)
+    remedies = [f"loop.accumulate={parts} makes it {cfg.loop.batch // (parts * processes)}"] if parts else []
+    remedies += [] if cfg.model.checkpointing else ["model.checkpointing=true keeps less of each image"]
+    remedies += [] if parts else [f"loop.batch (now {cfg.loop.batch}) or data.global_side (now {cfg.data.global_side}) down"]
+    return f"out of GPU memory: {now} images at once do not fit the {card_gib:.0f} GiB of the card; {', '.join(remedies)}"
+
+
+def more_parts(cfg: TrainConfig, processes: int) -> int | None:
+    """The least loop.accumulate that is allowed and leaves at most half as many images at once; None if there is none."""
+    each, now = cfg.loop.batch // processes, cfg.share(processes)
+    group = (cfg.loss.koleo_group if cfg.loss.koleo else 0) or 1
+    fitting = (parts for parts in range(1, each + 1) if each % (parts * group) == 0 and each // parts <= now / 2)
+    return next(fitting, None)

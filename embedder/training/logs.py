@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any, TextIO
 
-COLUMNS = ("step", "loss", "dino", "ibot", "koleo", "lr", "images_per_s", "mfu", "memory_gib", "skipped")
+COLUMNS = ("step", "loss", "dino", "ibot", "koleo", "lr", "images_per_s", "mfu", "memory_gib", "skipped", "knn")
 
 
 class Log:
@@ -15,7 +15,7 @@ class Log:
     def __init__(self, folder: Path, first: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "log.csv"
-        old = [row for row in _read(path) if int(row["step"]) <= first]
+        old = [row for row in _read(path) if first and int(row["step"]) <= first]
         self.file: TextIO = path.open("w", newline="")
         self.rows = csv.DictWriter(self.file, COLUMNS)
         self.rows.writeheader()

@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
-from embedder.encoder import load_encoder, native_bfloat16
 from embedder.training import checkpoint
 from embedder.training.batches import Batches
 from embedder.training.config import TrainConfig
-from embedder.training.distillation import teacher_of
+from embedder.training.export import NAME, averaged, write
 from embedder.training.gauges import memory, mfu
+from embedder.training.learners import halved, learners
 from embedder.training.loader import Batch, Loader
 from embedder.training.logs import Log, line
 from embedder.training.masks import masks
-from embedder.training.optim import clip, optimiser, schedule
+from embedder.training.optim import clip, schedule
 from embedder.training.resident import Resident
-from embedder.training.sharding import shard, world
+from embedder.training.sharding import world
 from embedder.training.student_teacher import GLOBALS, Losses, StudentTeacher, Views
+from embedder.training.watch import knn_top1, told
 
 
 @dataclass
@@ -37,6 +38,7 @@ class State:
     device: torch.device
     folder: Path
     seen: dict[str, Any] = field(default_factory=dict)  # of the batches: what has to be kept to go on after the last one
+    knn: dict[str, float] = field(default_factory=dict)  # step to top-1
     writing: checkpoint.Writing | None = None
     step: int = 0
     began: float = field(default_factory=time.monotonic)  # of the steps since the last line of the log
@@ -54,10 +56,12 @@ def train(
     state = resumed(begun(cfg, data, folder, device, run))
     log = Log(folder, state.step) if world()[0] == 0 else None
     images = Ahead(iter(state.batches))
+    watch(state, log, say)
     while state.step < cfg.schedule.steps:
         losses = step(state, images)
         report(state, losses, log, say)
         if state.step % cfg.loop.checkpoint_every == 0 or state.step == cfg.schedule.steps:
+            watch(state, log, say)
             save(state)
     finish(state)
     if log:
@@ -103,40 +107,6 @@ def begun(cfg: TrainConfig, data: str, folder: Path, device: str, run: str = "")
     return State(cfg, pair, optimizer, batches, place, folder)
 
 
-def learners(cfg: TrainConfig, device: torch.device) -> tuple[StudentTeacher, torch.optim.Optimizer]:
-    """Student and teacher as they start, on their device, and the student's optimiser."""
-    torch.manual_seed(cfg.loop.seed)
-    pair = StudentTeacher(cfg.model, cfg.heads, cfg.loss, _teacher(cfg))
-    if cfg.loop.start:
-        _start(pair, cfg.loop.start)
-    pair = shard(pair.to(device), device, _half(cfg, device))
-    if cfg.loop.compile and device.type == "cuda":
-        pair.compile_blocks()
-    return pair, optimiser(pair.student, cfg.model.blocks, cfg.optim)
-
-
-def _start(pair: StudentTeacher, weights: str) -> None:
-    """Both backbones from an encoder's; positions are resized where the sides differ."""
-    source, grid = load_encoder(weights).network, pair.student["backbone"].config.grid
-    pretrained = source.state_dict()
-    if "pos_embed" in pretrained:
-        pretrained["pos_embed"] = source.positions(grid, grid).detach()
-    for network in (pair.student, pair.average):
-        own = network["backbone"].state_dict()
-        found = {key: value for key, value in pretrained.items() if key in own and value.shape == own[key].shape}
-        lost = sorted(set(own) - set(found))
-        if lost:
-            raise ValueError(
-                f"{weights} does not fit the model: {lost[0]} and {len(lost) - 1} more tensors are missing or differ"
-            )
-        network["backbone"].load_state_dict(found)
-
-
-def _teacher(cfg: TrainConfig) -> nn.ModuleDict | None:
-    """The frozen teacher of a distillation, from the last checkpoint of its own training."""
-    return teacher_of(Path(cfg.loop.teacher)) if cfg.loop.teacher else None
-
-
 def gradients(state: State, images: Ahead) -> tuple[dict[str, Tensor], list[str]]:
     """Gradients of one step's images, part by part; the means of its losses, and whose they are."""
     state.optimizer.zero_grad(set_to_none=True)
@@ -157,7 +127,7 @@ def forward(state: State, batch: Batch, part: int = 0) -> Losses:
     cfg, (rank, count) = state.cfg, world()
     hidden = _hidden(cfg, batch, state.step, part, rank, count)
     views = Views(batch.globals_, batch.locals_, hidden)
-    half = _half(cfg, state.device) and count == 1  # shards have a precision of their own
+    half = halved(cfg, state.device) and count == 1  # shards have a precision of their own
     with torch.autocast(state.device.type, torch.bfloat16, enabled=half):
         return state.pair.losses(views, cfg.plan.teacher_temperature(state.step))
 
@@ -208,13 +178,28 @@ def report(state: State, losses: dict[str, Tensor], log: Log | None, say: Callab
     say(line(row, cfg.schedule.steps))
 
 
+def watch(state: State, log: Log | None, say: Callable[[str], None]) -> None:
+    """k-NN top-1 at this step beside that of the start, where `loop.knn` asks for it."""
+    if not state.cfg.loop.knn:
+        return
+    began = time.monotonic()
+    if (now := str(state.step)) not in state.knn:
+        state.knn[now] = knn_top1(state.pair, state.cfg, state.device)
+        if log:
+            log.add({"step": state.step, "knn": round(state.knn[now], 4)})
+    if log:
+        say(told(state.knn))
+    state.began += time.monotonic() - began  # no time of the steps
+
+
 def save(state: State) -> None:
     """Begin a checkpoint of everything that the next step depends on, once the one before is whole."""
     finish(state)
-    loop = {"data": state.batches.digest, "batches": state.seen, "config": asdict(state.cfg)}
+    loop = {"data": state.batches.digest, "batches": state.seen, "config": asdict(state.cfg), "knn": dict(state.knn)}
     rng = {"torch": torch.get_rng_state().tolist()} if world()[1] == 1 else {}
+    learned = averaged(state.pair, state.cfg)
     args = (state.folder, state.step, state.pair, state.optimizer, {**loop, **rng}, state.cfg.loop.keep)
-    state.writing = checkpoint.begin(*args)
+    state.writing = checkpoint.begin(*args, lambda folder: write(learned, state.cfg, folder / NAME))
 
 
 def finish(state: State) -> None:
@@ -233,12 +218,10 @@ def resumed(state: State) -> State:
     if loop["data"] != state.batches.digest:
         raise ValueError(f"{state.folder} was trained on another manifest; train into another folder")
     state.batches.load_state_dict(loop["batches"])
+    if loop["config"]["loop"].get("knn") == list(state.cfg.loop.knn):  # figures of other images would be no comparison
+        state.knn = loop["knn"]
     state.seen = loop["batches"]
     if "torch" in loop and world()[1] == 1:
         torch.set_rng_state(torch.tensor(loop["torch"], dtype=torch.uint8))
     state.step = state.since = int(loop["step"])
     return state
-
-
-def _half(cfg: TrainConfig, device: torch.device) -> bool:
-    return cfg.loop.precision == "bf16" and native_bfloat16(str(device))

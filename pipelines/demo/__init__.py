@@ -13,6 +13,7 @@ from rich.console import Console
 
 from curation.store import Store
 from pipelines.config import RecipeError, parse
+from pipelines.demo.labelled import write_labelled
 from pipelines.demo.score import Score, render, score
 from pipelines.demo.world import SEED_SETS, build_world
 from pipelines.progress import Progress
@@ -26,6 +27,7 @@ NEXT = """
   curate query {run} "select seed_set, mode, count(*) n from manifest group by all"
   curate report {run} drops_by_reason
   curate check {run}
+  curate train {run} --config debug --knn {out}/labelled/train {out}/labelled/val
   curate seeds add mine PATH && curate run --seeds mine --pool PATH --out RUN"""
 
 
@@ -44,7 +46,10 @@ def play(out: Path, images: int, seed: int, as_json: bool) -> None:
     ended = time.monotonic()
     console.print(summarise(run).text(), "", render(found), "")
     console.print(
-        f"drawn in {drawn - began:.0f} s, curated in {ended - drawn:.0f} s", NEXT.format(run=run), sep="\n", soft_wrap=True
+        f"drawn in {drawn - began:.0f} s, curated in {ended - drawn:.0f} s",
+        NEXT.format(run=run, out=out),
+        sep="\n",
+        soft_wrap=True,
     )
     if as_json:
         print(
@@ -66,6 +71,7 @@ def _draw(out: Path, images: int, seed: int, console: Console) -> None:
     console.print(f"drawing {images:,} images and the dirt around them in {out}")
     (out / MARK).write_text("")
     build_world(out, seed, images)
+    write_labelled(out / "labelled", seed)
     (out / MARK).write_text(told)
 
 

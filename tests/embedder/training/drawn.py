@@ -44,6 +44,19 @@ def run_folder(root: Path, images: int = 40) -> Path:
     return root
 
 
+def labelled_folder(root: Path, each: int = 12) -> tuple[str, str]:
+    """root/train and root/val: stripes, coarse or fine ones, of any colour."""
+    rng, at = np.random.default_rng(1), np.arange(48)[:, None, None]
+    for part in ("train", "val"):
+        for name, width in (("coarse", 6.0), ("fine", 1.5)):
+            (root / part / name).mkdir(parents=True)
+            for number in range(each):
+                wave = 60 * np.sin(at / width + rng.uniform(0, 6)) + rng.normal(0, 30, (48, 48, 3))
+                pixels = np.clip(rng.uniform(60, 190, 3) + wave, 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{number}.png")
+    return str(root / "train"), str(root / "val")
+
+
 TINY = TrainConfig(
     schedule=ScheduleConfig(steps=12, warmup=2, base_lr=4e-3, momentum=(0.9, 1.0), teacher_warmup=4, freeze_prototypes=1),
     model=VitConfig(side=32, patch=8, depth=2, layerscale=0.1),

@@ -9,9 +9,9 @@ import torch
 
 from embedder.official import export
 from embedder.training.config import LoopConfig, TrainConfig
+from embedder.training.learners import learners
 from embedder.training.schedules import ScheduleConfig
 from embedder.training.student_teacher import HeadConfig
-from embedder.training.train import learners
 from embedder.vit import VisionTransformer
 from embedder.vit_config import VitConfig
 

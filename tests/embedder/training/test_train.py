@@ -55,6 +55,14 @@ def test_checkpoints_are_whole_and_few(whole: Path) -> None:
     assert not list(whole.glob(".step-*"))
 
 
+def test_a_checkpoint_holds_the_encoder_of_its_step(run: Path, whole: Path, tmp_path: Path) -> None:
+    earlier, last = (load_encoder(str(path / "encoder.safetensors")) for path in checkpoint.found(whole))
+    state = train(tiny(), str(run), whole, **quiet)  # nothing is left to do
+    assert last.digest == load_encoder(str(export(state.pair, state.cfg, tmp_path / "encoder.safetensors"))).digest
+    assert last.digest != earlier.digest
+    assert earlier.dim == 192
+
+
 def test_two_processes_have_the_losses_of_one_and_resume_its_checkpoint(run: Path, whole: Path, tmp_path: Path) -> None:
     script = tmp_path / "two.py"
     script.write_text(
