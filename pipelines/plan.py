@@ -11,9 +11,10 @@ import psutil
 from rich.table import Table
 
 from curation.store import Store
+from pipelines import plan_growth
 from pipelines.config import Recipe, RecipeError
 from pipelines.plan_cluster import cluster_plan
-from pipelines.plan_lines import Line
+from pipelines.plan_lines import added
 from pipelines.plan_sample import looked_at, measure
 
 LVD = 1_300_000_000
@@ -22,32 +23,28 @@ MIB = 2**20
 
 def plan_here(recipe: Recipe, sample: int, images: int | None, workers: int | None) -> dict[str, Any]:
     """Seconds and bytes by noun, each (expected, low, high), of `images` (default: all the pool has) on this machine."""
-    seconds, disk, found = measure(recipe, sample, workers)
-    n = images or found
-    by_noun = {noun: line.at(n) for noun, line in seconds.items()}
-    slowest = max(by_noun, key=lambda noun: by_noun[noun][0])
+    sampled = measure(recipe, sample, images, workers)
+    n = images or sampled.found
+    seconds = plan_growth.seconds(sampled.tries, recipe, n, sampled.rates)
+    disk = plan_growth.disk(sampled.tries, recipe, n)
     return {
         "images": n,
         "sampled": sample,
-        "workers": workers,
-        "wall_s": _total(seconds, n),
-        "disk_bytes": _total(disk, n),
-        "binds": slowest,
+        "workers": sampled.rates.workers,
+        "wall_s": added(list(seconds.values())),
+        "disk_bytes": added(list(disk.values())),
+        "binds": max(seconds, key=lambda noun: seconds[noun][0]),
         "memory_bytes": psutil.virtual_memory().total,
-        "seconds": by_noun,
-        "disk": {noun: line.at(n) for noun, line in disk.items()},
+        "chosen": round(plan_growth.chosen_of(sampled.tries, recipe)(n)),
+        "rates": asdict(sampled.rates),
+        "seconds": seconds,
+        "disk": disk,
     }
 
 
 def plan_there(cluster: str, images: int | None) -> dict[str, Any]:
     """The recipe of the paper on a named cluster, by arithmetic (plan_cluster)."""
     return asdict(cluster_plan(cluster, images or LVD))
-
-
-def _total(lines: dict[str, Line], images: int) -> tuple[float, float, float]:
-    """Sums; the interval adds as if all nouns erred the same way."""
-    each = [line.at(images) for line in lines.values()]
-    return (sum(e[0] for e in each), sum(e[1] for e in each), sum(e[2] for e in each))
 
 
 def write(plan: dict[str, Any], path: Path) -> None:

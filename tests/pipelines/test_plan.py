@@ -3,35 +3,106 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
-from pipelines import plan
-from pipelines.config import RecipeError
+from pipelines import plan, plan_growth
+from pipelines.config import Recipe, RecipeError, parse
 from pipelines.plan_cluster import cluster_plan
+from pipelines.plan_growth import Rates, Tried
 from pipelines.plan_lines import line
-from pipelines.plan_sample import looked_at
+from pipelines.plan_sample import looked_at, parts_of
+from tests.curation.making import encoded, picture
 
 
 def test_a_line_through_exact_points():
-    found = line([(100, 5.0), (200, 7.0), (400, 11.0)], 1.0)
+    found = line([(100, 5.0), (200, 7.0), (400, 11.0)])
     assert (found.constant, found.slope) == (pytest.approx(3), pytest.approx(0.02))
     assert found.at(1000) == (pytest.approx(23), pytest.approx(20.7), pytest.approx(25.3))
 
 
-def test_a_power_is_met():
-    found = line([(n, 1 + 0.001 * n**1.5) for n in (100, 400, 900)], 1.5)
-    assert found.at(10_000)[0] == pytest.approx(1001)
-
-
 def test_noise_makes_no_line_fall_or_start_below_nothing():
-    falling = line([(100, 5.0), (200, 4.0)], 1.0)
+    falling = line([(100, 5.0), (200, 4.0)])
     assert falling.slope == 0
     assert falling.at(10**6)[0] == pytest.approx(4.5)
-    steep = line([(100, 1.0), (200, 4.0)], 1.0)
+    steep = line([(100, 1.0), (200, 4.0)])
     assert steep.constant == 0
     assert steep.slope == pytest.approx(900 / 50_000)
     assert steep.at(1000)[2] >= 18  # the doubt is in the interval
+
+
+RATES = Rates(products=1e9, pair=0.002, workers=2, dim=192, copy_dim=256)
+
+
+def recipe(**edges: object) -> Recipe:
+    return parse({"pool": {"sources": ["p"]}, "seeds": [{"name": "a", "path": "s", "k": 4}], "edges": edges})
+
+
+def tries(seconds: Callable[[int], float] = float, pairs: float = 0.0, chosen: int = 10**6) -> list[Tried]:
+    """Sample runs with 100 seed images, in which each noun of NOUNS takes `seconds` of the pool's size."""
+    return [
+        Tried(n, {noun: seconds(n) for noun in NOUNS}, dict.fromkeys(NOUNS, 10 * n), min(n + 100, chosen),
+              round(pairs * n * n), {"a": 100})
+        for n in (500, 1000, 2000)
+    ]  # fmt: skip
+
+
+NOUNS = ("screened", "edges", "centroids", "shards")
+
+
+def test_what_is_no_product_grows_with_the_pool():
+    found = plan_growth.seconds(tries(lambda n: 3 + 0.01 * n), recipe(), 50_000, RATES)
+    assert found["screened"][0] == pytest.approx(503)
+
+
+def test_products_are_counted_where_a_sample_is_too_small_to_show_them():
+    found = plan_growth.seconds(tries(lambda _: 5.0), recipe(exact_below=100_000), 50_000, RATES)
+    products = 50_100**2 / 2 * 256 / 1e9 / 2  # all pairs, seeds that enter as they are included, on two workers
+    assert found["edges"][0] == pytest.approx(5 + products, rel=0.01)
+    k = 448  # 2 roots; fitted on 64 images each, at most 20 passes, in one task
+    assert found["centroids"][0] == pytest.approx(5 + 64 * k * k * 192 * 20 / 1e9, rel=0.01)
+    assert found["edges"][1] < found["edges"][0] < found["edges"][2]
+
+
+def test_a_large_pool_is_compared_by_cells():
+    exact, cells = (plan_growth.counted("edges", 1e6, tries(), recipe(engine=e), RATES) for e in ("exact", "cells"))
+    assert 0.05 < cells / exact < 0.2  # 0.07 measured at a million
+    assert plan_growth.counted("grid", 1e6, tries(), recipe(engine="exact"), RATES) == 0
+    assert plan_growth.counted("grid", 1e6, tries(), recipe(), RATES) > 0
+
+
+def test_look_alikes_grow_with_the_square():
+    some = tries(lambda _: 0.0, pairs=1e-5)
+    assert plan_growth.pairs_of(some, 50_000) == pytest.approx(40 * (50_100 / 2100) ** 2)
+    few, none = (plan_growth.counted("edges", 50_000, t, recipe(), RATES) for t in (some, tries(lambda _: 0.0)))
+    assert few - none == pytest.approx(40 * (50_100 / 2100) ** 2 * 0.002 / 2)
+
+
+def test_seed_sets_choose_no_more_than_they_can():
+    chosen = plan_growth.chosen_of(tries(), recipe())
+    assert chosen(2000) == 2100  # what was seen
+    assert chosen(50_000) == 500  # 100 as they are and 4 for each
+    assert plan_growth.disk(tries(), recipe(), 50_000)["screened"][0] == pytest.approx(500_000)
+    ended = plan_growth.disk(tries(chosen=500), recipe(), 50_000)["shards"][0]
+    assert ended == pytest.approx(35_000 / 3, rel=0.01)  # where nothing more is chosen, nothing more is written
+
+
+@pytest.mark.parametrize(("images", "parts"), [(100, 1), (5000, 20), (50_000, 64), (10**9, 10_000)])
+def test_parts_of_a_pool(images, parts):
+    assert parts_of(recipe(), images) == parts
+
+
+def test_a_plan_of_a_pool(tmp_path):
+    for at in range(220):
+        (tmp_path / f"{at}.png").write_bytes(encoded(picture(at, 64)))
+    own = parse({"pool": {"sources": [str(tmp_path)]}, "sanitized": {"nsfw": ["none"], "faces": "none"}})
+    found = plan.plan_here(own, 200, 1000, 1)
+    assert (found["images"], found["workers"]) == (1000, 1)
+    assert {"sources", "edges", "embeddings", "start"} <= set(found["seconds"])
+    assert found["wall_s"][1] <= found["wall_s"][0] <= found["wall_s"][2]
+    vectors = 1000 * found["rates"]["dim"] * 2
+    assert 0.5 * vectors < found["disk"]["embeddings"][0] < 1.5 * vectors
 
 
 def test_the_cluster_of_the_paper_sized_run():
