@@ -61,7 +61,7 @@ def seconds(tries: Sequence[Tried], recipe: Recipe, images: int, rates: Rates) -
 def disk(tries: Sequence[Tried], recipe: Recipe, images: int) -> dict[str, Interval]:
     """(expected, low, high) bytes of every noun, and of what else a run leaves."""
     chosen = chosen_of(tries, recipe)
-    laws: dict[str, Callable[[float], float]] = dict.fromkeys(CHOSEN, chosen) | dict.fromkeys(ROOT, math.sqrt)
+    laws: dict[str, Callable[[float], float]] = {**dict.fromkeys(CHOSEN, chosen), **dict.fromkeys(ROOT, math.sqrt)}
     laws |= dict.fromkeys(FIXED, lambda _images: 0.0)
     out = dict[str, Interval]()
     for noun in _names(tries, lambda one: one.disk):

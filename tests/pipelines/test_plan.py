@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from pipelines.config import Recipe, RecipeError, parse
 from pipelines.plan_cluster import cluster_plan
 from pipelines.plan_growth import Rates, Tried
 from pipelines.plan_lines import line
+from pipelines.plan_profile import load_profile, named
 from pipelines.plan_sample import looked_at, parts_of
 from tests.curation.making import encoded, picture
 
@@ -106,18 +108,25 @@ def test_a_plan_of_a_pool(tmp_path):
 
 
 def test_the_cluster_of_the_paper_sized_run():
-    found = cluster_plan("8xH200", 1_300_000_000)
-    hours = {work.noun: work.hours[0] for work in found.works}
-    assert hours["embeddings"] == pytest.approx(744e6 * 0.255e12 / (8 * 790e12 * 0.55) / 3600)
-    assert hours["descriptors"] == pytest.approx(1.3e9 * 13.6e9 / (8 * 790e12 * 0.30) / 3600)
-    assert found.binds == "gpu"
-    assert found.hours[1] < found.hours[0] < found.hours[2] < 48
-    assert found.gpu_hours[0] == pytest.approx(8 * found.hours[0])
-    assert all("assumed" in work.source for work in found.works)
+    found = cluster_plan(named("8xH200"), 1_300_000_000)
+    works = {work.noun: work for work in found.works}
+    hours = {noun: work.hours[0] for noun, work in works.items()}
+    assert hours["embeddings"] == pytest.approx(744e6 * 0.255e12 / (8 * 791e12 * 0.55) / 3600)
+    assert hours["descriptors"] == pytest.approx(1.3e9 * 13.6e9 / (8 * 791e12 * 0.30) / 3600)
+    assert hours["clusters"] == pytest.approx(744e6 * 1e5 * 1280 * 2 / (8 * 791e12 * 0.814) / 3600)
+    assert hours["edges"] == pytest.approx(1.3e9 / 475 * 1300**0.5 / 192 / 3600)  # on cores: the longest of all
+    assert found.binds == "cpu"
+    assert found.hours[1] < found.hours[0] < found.hours[2]
+    assert found.gpu_hours[0] == pytest.approx(8 * sum(work.hours[0] for work in found.works if work.binds == "gpu"))
+    assert found.gpu_hours[0] < 8 * 48
+    assert [noun for noun, work in works.items() if work.measured] == ["clusters"]
+    assert all(work.source.startswith("measured" if work.measured else "assumed") for work in found.works)
+    assert found.disk_tb[1] < found.disk_tb[0] < found.disk_tb[2]
+    assert found.fits
 
 
-def test_more_cards_take_less_time_and_cores_can_bind():
-    one, many = (cluster_plan(name, 10**9) for name in ("8xA100", "64xA100"))
+def test_more_cards_take_less_time():
+    one, many = (cluster_plan(named(name), 10**9) for name in ("8xA100", "64xA100"))
     assert many.hours[0] < one.hours[0]
     assert many.gpu_hours[0] == pytest.approx(one.gpu_hours[0])
 
@@ -125,7 +134,63 @@ def test_more_cards_take_less_time_and_cores_can_bind():
 @pytest.mark.parametrize("name", ["8", "8xT4", "0xH200", "xH200", "H200x8"])
 def test_a_cluster_that_is_none(name):
     with pytest.raises(RecipeError, match="8xH200"):
-        cluster_plan(name, 1000)
+        named(name)
+
+
+PROFILE = """
+bf16_tflops = 100
+bf16_measured = true
+cards = 4
+per_machine = 2
+cores = 2
+host_gib = 8
+disk_gb_s = 1
+[rates.embeddings]
+share = 0.5
+measured = true
+source = "our bench"
+["rates"."decoding for the networks"]
+images_per_s = 50
+"""
+
+
+def test_a_profile_of_ones_own(tmp_path):
+    (tmp_path / "ours.toml").write_text(PROFILE)
+    own = load_profile(tmp_path / "ours.toml")
+    assert (own.name, own.machines, own.rate("clusters").measured) == ("ours", 2, False)
+    found = cluster_plan(own, 10**9)
+    works = {work.noun: work for work in found.works}
+    assert works["embeddings"].source == "measured: our bench"
+    embedded = 1e9 * 0.744 / 1.3
+    assert works["embeddings"].hours[0] == pytest.approx(embedded * 0.255e12 / (400e12 * 0.5) / 3600)
+    assert works["decoding for the networks"].hours[0] == pytest.approx((1e9 + embedded) / (50 * 8) / 3600)
+    assert found.binds == "cpu"
+    assert not found.fits  # 28 bytes of a thousand million images are more than 8 GiB
+    slow = cluster_plan(replace(own, disk_gb_s=0.0001), 10**9)
+    assert slow.binds == "disk"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cards = 2", "needs bf16_tflops"),
+        ("bf16_tflops = 0", "above 0"),
+        ("bf16_tflops = 1\nspeed = 2", "no section .speed."),
+        ("bf16_tflops = 1\n[rates.clusters]\nimages_per_s = 3", "no rate"),
+        ("bf16_tflops = 1\n[rates.clusters]\nshare = 3", "a rate has"),
+        ("= 1", "not TOML"),
+    ],
+)
+def test_a_profile_that_is_none(tmp_path, text, says):
+    (tmp_path / "p.toml").write_text(text)
+    with pytest.raises(RecipeError, match=says):
+        load_profile(tmp_path / "p.toml")
+
+
+def test_a_plan_in_the_run_folder(tmp_path):
+    assert plan.plan_file(tmp_path / "plan.json") == tmp_path / "plan.json"
+    plan.write({"seconds": {}, "disk": {}}, plan.plan_file(tmp_path / "run"))
+    assert json.loads((tmp_path / "run" / "report" / "plan.json").read_text()) == {"seconds": {}, "disk": {}}
 
 
 def test_a_run_says_what_it_took(world):
