@@ -181,6 +181,24 @@ CLUSTERS = pa.schema(
     ]
 )
 
+INDEXES = pa.schema(
+    [
+        column("shard", pa.int32(), "parts of the pool that are searched together"),
+        column("seed_set", pa.string(), "the seed set that asks"),
+        column("kind", pa.string(), "flat: each row is looked at; ivf_flat: lists of vectors are; ivf_pq: lists of codes"),
+        column("parts", pa.list_(pa.int64()), "its parts of embeddings"),
+        column("rows", pa.int64(), "pool images that can be found"),
+        column("lists", pa.int64(), "inverted lists; null: flat"),
+        column("code_bytes", pa.int32(), "of a row's code; null: whole vectors"),
+        column("bytes", pa.int64(), "length of .part-SHARD.faiss beside the part; null: flat, no file"),
+        column("sha256", pa.string(), "of that file"),
+        column("probes", pa.int64(), "lists looked into for a seed image; null: flat"),
+        column("candidates", pa.int32(), "rows put in order by their vectors, for each that is kept; null: flat"),
+        column("recall", pa.float32(), "of a sample of the set, what 95% of such samples let one count on; null: flat"),
+    ]
+)
+"""One row is one seed set's way to search one shard of the pool."""
+
 NEIGHBORS = pa.schema(
     [
         column("seed_set", pa.string(), "name of the seed set"),
@@ -248,6 +266,7 @@ NOUNS: dict[str, str] = {
     "centroids": "cluster centres",
     "passes": "how k-means went",
     "clusters": "cluster of every image",
+    "indexes": "how the pool is searched",
     "neighbors": "pool images like each seed image",
     "selection": "what each seed set chose",
     "manifest": "the curated set",

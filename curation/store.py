@@ -12,8 +12,10 @@ import io
 import json
 import os
 import re
+import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -55,17 +57,33 @@ class Store:
         return "/".join([self.root.rstrip("/"), *names])
 
     def write_bytes(self, data: bytes, *names: str) -> None:
-        """Write a file whole or not at all: temporary name, flush to disk, rename."""
+        """Write a file whole or not at all."""
+        with self.writing(*names) as file:
+            file.write(data)
+
+    @contextmanager
+    def writing(self, *names: str) -> Generator[Any]:
+        """A file to write that is there whole or not at all: temporary name, flush to disk, rename."""
         target = self.path(*names)
         temporary = f"{target}.tmp-{uuid.uuid4().hex[:8]}"
         self.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
         try:
             file = self.fs.open(temporary, "wb")
-            file.write(data)
+            yield file
             self.publish(file, temporary, target)
         except BaseException:
             self.discard(temporary)
             raise
+
+    @contextmanager
+    def local(self, *names: str) -> Generator[str]:
+        """The path of a file of the run on this machine: its own, or that of a copy for as long as it is needed."""
+        if "file" in self.fs.protocol:
+            yield self.path(*names)
+            return
+        with tempfile.TemporaryDirectory(prefix="curate-copy-") as folder:
+            self.fs.get_file(self.path(*names), copy := os.path.join(folder, "copy"))
+            yield copy
 
     def publish(self, file: Any, temporary: str, target: str) -> None:
         """Close a file written under a temporary name and give it its own, after its bytes are on disk."""
@@ -107,10 +125,14 @@ class Store:
             seconds=round(seconds, 3),
             **_tally(table),
         )
-        self.discard(self.path(noun, f".part-{part:05d}.done"))  # an earlier receipt must not vouch for the new part
+        self.retract(noun, part)
         self.write_bytes(data, noun, f"part-{part:05d}.parquet")
         self.write_bytes(json.dumps(asdict(receipt), indent=1).encode(), noun, f".part-{part:05d}.done")
         return receipt
+
+    def retract(self, noun: str, part: int) -> None:
+        """Take a part's receipt away: an earlier one must not vouch for what is about to be written."""
+        self.discard(self.path(noun, f".part-{part:05d}.done"))
 
     def receipt(self, noun: str, part: int) -> Receipt | None:
         return self.receipts(noun, [part]).get(part)
@@ -143,6 +165,11 @@ class Store:
         """One finished part, or some of its columns."""
         with self.fs.open(self.path(noun, f"part-{number:05d}.parquet"), "rb") as file:
             return pq.ParquetFile(file).read(columns=columns, use_threads=False)
+
+    def schema(self, noun: str, number: int) -> pa.Schema:
+        """The columns of a finished part."""
+        with self.fs.open(self.path(noun, f"part-{number:05d}.parquet"), "rb") as file:
+            return pq.read_schema(file)
 
     def parts(self, noun: str) -> Parts:
         return Parts(self, noun, list(self.receipts(noun)))

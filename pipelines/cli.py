@@ -115,7 +115,7 @@ def report(
     name: Annotated[str | None, typer.Argument(help="Which report; without it, their names.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ready answers: drops by reason, copy groups, what each seed set chose, ...
+    """Ready answers: drops by reason, copy groups, what each seed set chose, ...; plan: what was planned, and what it took.
 
     [dim]curate report RUN drops_by_reason[/dim]
     """
@@ -123,7 +123,11 @@ def report(
     from pipelines.queries import report_names
     from pipelines.tables import render
 
-    print("\n".join(report_names()) if name is None else render(ask(run_dir, name), "json" if as_json else "table"))
+    if name == "plan":
+        plan(beside=run_dir, as_json=as_json)
+        return
+    names = [*report_names(), "plan"]
+    print("\n".join(names) if name is None else render(ask(run_dir, name), "json" if as_json else "table"))
 
 
 @app.command()
@@ -165,29 +169,32 @@ def plan(
     images: Annotated[int | None, typer.Option(min=1, help="Images to plan for; default: all of the pool.")] = None,
     sample: Annotated[int, typer.Option(min=200, help="Images to try, in runs of a quarter, a half and all of them.")] = 2000,
     cluster: Annotated[str | None, typer.Option(help="Plan the paper's recipe for a cluster, such as 8xH200.")] = None,
+    profile: Annotated[Path | None, typer.Option(help="The same for the hardware in a TOML file (plan_profile.py).")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes of the run.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Keep the plan in this JSON file.")] = None,
-    beside: Annotated[str | None, typer.Option(metavar="RUN", help="Show the plan in --out beside this finished run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the plan: in FILE.json, or in the run folder that is to be.")] = None,
+    beside: Annotated[str | None, typer.Option(metavar="RUN", help="The plan (--out, else RUN's own) beside this run.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Hours, disk and what binds, before a run: from a sample of the pool here, or by arithmetic for a cluster.
 
-    [dim]curate plan --pool crawl/ --seeds imagenet --out plan.json[/dim]
+    [dim]curate plan --pool crawl/ --seeds imagenet --out RUN[/dim]
     """
     from pipelines import plan as plans
     from pipelines.compose import compose
+    from pipelines.plan_profile import load_profile, named
 
     if beside is not None:
-        rows = plans.beside(out or Path("plan.json"), beside)
+        rows = plans.beside(plans.plan_file(out or Path(beside)), beside)
         print(json.dumps(rows)) if as_json else console.print(plans.render_beside(rows))
         return
-    if cluster is not None:
-        made, render = plans.plan_there(cluster, images), plans.render_there
+    if cluster is not None or profile is not None:
+        hardware = load_profile(profile) if profile else named(cluster or "")
+        made, render = plans.plan_there(hardware, images), plans.render_there
     else:
         chosen = compose(recipe, tuple(pool or ()), tuple(seeds or ()), tuple(protect or ()), tuple(set_ or ()))
         made, render = plans.plan_here(chosen, sample, images, workers), plans.render_here
     if out is not None:
-        plans.write(made, out)
+        plans.write(made, plans.plan_file(out))
     print(json.dumps(made)) if as_json else console.print(render(made))
 
 

@@ -125,6 +125,7 @@ FLOW: tuple[Step, ...] = (
     Step(clusters.CENTROIDS, lambda r: r.clusters),  # k-means on the pool
     Step(clusters.PASSES, lambda r: r.clusters),  # how it went
     Step(clusters.CLUSTERS, lambda r: r.clusters),  # the cluster of every image
+    Step(neighbors.INDEXES, lambda r: r.neighbors_config),  # what the pool is searched by: built and measured once
     Step(neighbors.STAGE, lambda r: r.neighbors_config),  # the pool images most like each seed image
     Step(selection.STAGE, lambda r: r.selection_config),  # as is, sample-based, cluster-based
     Step(manifest.MANIFEST, lambda r: r.manifest),  # the curated set, cut into shards

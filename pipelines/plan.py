@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psutil
+from rich.console import Group
 from rich.table import Table
 
 from curation.store import Store
+from pipelines import plan_growth
 from pipelines.config import Recipe, RecipeError
 from pipelines.plan_cluster import cluster_plan
-from pipelines.plan_lines import Line
+from pipelines.plan_lines import added
+from pipelines.plan_profile import Profile
 from pipelines.plan_sample import looked_at, measure
 
 LVD = 1_300_000_000
@@ -22,32 +26,33 @@ MIB = 2**20
 
 def plan_here(recipe: Recipe, sample: int, images: int | None, workers: int | None) -> dict[str, Any]:
     """Seconds and bytes by noun, each (expected, low, high), of `images` (default: all the pool has) on this machine."""
-    seconds, disk, found = measure(recipe, sample, workers)
-    n = images or found
-    by_noun = {noun: line.at(n) for noun, line in seconds.items()}
-    slowest = max(by_noun, key=lambda noun: by_noun[noun][0])
+    sampled = measure(recipe, sample, images, workers)
+    n = images or sampled.found
+    seconds = plan_growth.seconds(sampled.tries, recipe, n, sampled.rates)
+    disk = plan_growth.disk(sampled.tries, recipe, n)
     return {
         "images": n,
         "sampled": sample,
-        "workers": workers,
-        "wall_s": _total(seconds, n),
-        "disk_bytes": _total(disk, n),
-        "binds": slowest,
+        "workers": sampled.rates.workers,
+        "wall_s": added(list(seconds.values())),
+        "disk_bytes": added(list(disk.values())),
+        "binds": max(seconds, key=lambda noun: seconds[noun][0]),
         "memory_bytes": psutil.virtual_memory().total,
-        "seconds": by_noun,
-        "disk": {noun: line.at(n) for noun, line in disk.items()},
+        "chosen": round(plan_growth.chosen_of(sampled.tries, recipe)(n)),
+        "rates": asdict(sampled.rates),
+        "seconds": seconds,
+        "disk": disk,
     }
 
 
-def plan_there(cluster: str, images: int | None) -> dict[str, Any]:
-    """The recipe of the paper on a named cluster, by arithmetic (plan_cluster)."""
-    return asdict(cluster_plan(cluster, images or LVD))
+def plan_there(profile: Profile, images: int | None) -> dict[str, Any]:
+    """The recipe of the paper on some hardware, by arithmetic (plan_cluster)."""
+    return asdict(cluster_plan(profile, images or LVD))
 
 
-def _total(lines: dict[str, Line], images: int) -> tuple[float, float, float]:
-    """Sums; the interval adds as if all nouns erred the same way."""
-    each = [line.at(images) for line in lines.values()]
-    return (sum(e[0] for e in each), sum(e[1] for e in each), sum(e[2] for e in each))
+def plan_file(out: Path) -> Path:
+    """Where a plan is kept: in a file whose name ends in .json, or in the report of a run folder, there already or not."""
+    return out if out.suffix == ".json" else out / "report" / "plan.json"
 
 
 def write(plan: dict[str, Any], path: Path) -> None:
@@ -74,7 +79,7 @@ def beside(path: Path, run: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(what: str, noun: str, planned: list[float], took: float) -> dict[str, Any]:
+def _row(what: str, noun: str, planned: Sequence[float], took: float) -> dict[str, Any]:
     off = round(100 * (planned[0] / took - 1), 1) if took else None
     low, high = round(planned[1], 1), round(planned[2], 1)
     return {"what": what, "noun": noun, "plan": round(planned[0], 1), "low": low, "high": high, "fact": round(took, 1),
@@ -97,13 +102,14 @@ def render_here(plan: dict[str, Any]) -> Table:
     return table
 
 
-def render_there(plan: dict[str, Any]) -> Table:
-    """A plan of a cluster as a table."""
-    hours, gpu = plan["hours"], plan["gpu_hours"]
+def render_there(plan: dict[str, Any]) -> Group:
+    """A plan of a cluster as tables: the work, and what processes hold."""
+    hours, gpu, disk = plan["hours"], plan["gpu_hours"], plan["disk_tb"]
     title = (
         f"{plan['images']:,} images on {plan['cluster']}: {hours[0]:.1f} h ({hours[1]:.1f} to {hours[2]:.1f}); "
-        f"{gpu[0]:,.0f} GPU-hours ({gpu[1]:,.0f} to {gpu[2]:,.0f}); {plan['disk_tb']:.1f} TB of disk; "
-        f"{plan['memory_gib']:.1f} GiB a worker; binds: {plan['binds']}"
+        f"{gpu[0]:,.0f} GPU-hours ({gpu[1]:,.0f} to {gpu[2]:,.0f}); binds: {plan['binds']}; disk {disk[0]:.1f} TB "
+        f"({disk[1]:.1f} to {disk[2]:.1f}); network {plan['network_tb']:,.0f} TB; a process holds at most "
+        f"{plan['memory_gib']:.1f} GiB{'' if plan['fits'] else ': more than a machine has'}; {plan['bf16']}"
     )
     table = Table("what", "binds", title=title, box=None, header_style="dim", title_justify="left")
     for name in ("hours", "low", "high"):
@@ -112,7 +118,10 @@ def render_there(plan: dict[str, Any]) -> Table:
     table.add_column("source")
     for work in plan["works"]:
         table.add_row(work["noun"], work["binds"], *(f"{h:.2f}" for h in work["hours"]), work["rate"], work["source"])
-    return table
+    memory = Table("process of", "GiB", "what it holds", box=None, header_style="dim")
+    for one in plan["memory"]:
+        memory.add_row(one["noun"], f"{one['gib']:.1f}", one["holds"])
+    return Group(table, memory)
 
 
 def render_beside(rows: list[dict[str, Any]]) -> Table:

@@ -1,24 +1,26 @@
 """neighbors: for every seed image, the pool images most like it (DINOv2 paper, section 3, "retrieval").
 
-A part per block of seed images of a set: each is a task that streams the pool, part by part, past its queries, by the
-index that memory and recall allow (curation/index). A run that was stopped goes on with the blocks that are missing.
+`indexes` is what is looked into: an inverted file for each shard of the pool, built once, and how it is searched for each
+seed set. The file, .part-SHARD.faiss, lies beside the shard's part, and tasks map it. Where to look at all pool images
+costs less, or nothing else reaches the recall, the row says "flat". `neighbors` has a part per block of seed images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation import index, records
-from curation.encode import unit
-from curation.sets import in_pool, in_seeds
+from curation import index, records, retrieval
 from curation.stage import PlannedStage, derived
-from curation.store import Parts, join, matrix
+from curation.store import Parts
 
-QUERIES = 131_072  # seed images of a task
+QUERIES = 131_072  # seed images of a task, but for those of one part more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class NeighborsConfig:
     depth: int = 4
     """Neighbours kept per seed image, as a multiple of the set's k: room for `collisions = "next_unused"`."""
     memory_gib: float = 4.0
-    """GiB that the index of a task may take: whole vectors where they fit, else codes, else one shard after the other."""
+    """GiB that an index may take: whole vectors where they fit, else codes, else one shard after the other."""
     recall: float = 0.99
     """Share of the true neighbours that an index has to find, by measurement; 1: every pool image is looked at. Where
     building an index would take longer than looking at all, all are looked at."""
@@ -44,76 +46,139 @@ class NeighborsConfig:
             raise ValueError(f"recall is a share, above 0 and up to 1, not {self.recall}")
 
 
+def plan_shards(inputs: Mapping[str, Parts], cfg: NeighborsConfig) -> Sequence[int]:
+    """A part per shard of the pool."""
+    return range(max(1, len(_asked(inputs, cfg)[1].shards)))
+
+
+def _asked(inputs: Mapping[str, Parts], cfg: NeighborsConfig) -> tuple[dict[str, dict[int, int]], index.Shape]:
+    """Seed images by set and part, where there are any; and the kind of index, and shards, for so many."""
+    asking, findable = retrieval.counts(inputs, (name for name, _ in cfg.k))
+    asking = {name: of_set for name, of_set in asking.items() if of_set}
+    if not asking:
+        return {}, index.Shape(kind="flat", shards=())
+    embeddings = inputs["embeddings"]
+    dim = embeddings.store.schema("embeddings", embeddings.numbers[0]).field("embedding").type.list_size
+    queries = sum(sum(of_set.values()) for of_set in asking.values())
+    limits = index.Limits(memory_gib=cfg.memory_gib, recall=cfg.recall)
+    return asking, index.shape(queries, findable, dim, limits)
+
+
+def build(shard: int, inputs: Mapping[str, Parts], cfg: NeighborsConfig) -> pa.Table:
+    """records.INDEXES of a shard, whose file is written first."""
+    store, name = inputs["embeddings"].store, index_file(shard)
+    store.retract("indexes", shard)
+    store.discard(store.path("indexes", name))
+    asking, shape = _asked(inputs, cfg)
+    if not asking:
+        return records.INDEXES.empty_table()
+    parts = shape.shards[shard]
+    rows = sum(len(retrieval.pool_ids(inputs, part)) for part in parts)
+    made = None if shape.kind == "flat" else index.build(parts, partial(retrieval.pool_vectors, inputs), rows, shape)
+    how = _settings(made, parts, inputs, asking, cfg) if made else {}
+    file: dict[str, Any] = {"kind": shape.kind, "code_bytes": shape.code_bytes or None}
+    if made and any(how.values()):
+        with store.writing("indexes", name) as opened:
+            size, digest = index.write(made, opened)
+        file |= {"lists": made.nlist, "bytes": size, "sha256": digest}
+    facts: dict[str, Any] = {"shard": shard, "parts": parts, "rows": rows}
+    return pa.Table.from_pylist([facts | _way(each, how.get(each), file) for each in asking], schema=records.INDEXES)
+
+
+def index_file(shard: int) -> str:
+    """Its name begins with a dot: readers of the noun's folder pass over it."""
+    return f".part-{shard:05d}.faiss"
+
+
+def _way(seed_set: str, how: index.Setting | None, file: dict[str, Any]) -> dict[str, Any]:
+    """How a set's neighbours are looked for in a shard."""
+    if how is None:
+        return {"seed_set": seed_set, "kind": "flat"}
+    return file | {"seed_set": seed_set, "probes": how.probes, "candidates": how.wider, "recall": how.recall}
+
+
+def _settings(
+    made: Any, parts: Sequence[int], inputs: Mapping[str, Parts], asking: Mapping[str, Mapping[int, int]], cfg: NeighborsConfig
+) -> dict[str, index.Setting | None]:
+    """How an index reaches the recall for each seed set, measured on some of its images; None where it does not."""
+    asked = [retrieval.some_seeds(inputs, name, of_set, index.ASKED) for name, of_set in asking.items()]
+    depth = {name: k * cfg.depth + 1 for name, k in cfg.k}
+    base = ((part, retrieval.pool_vectors(inputs, part)) for part in parts)
+    _, found, rows = index.search(np.concatenate(asked), base, max(depth[name] for name in asking))
+    how, start = dict[str, index.Setting | None](), 0
+    for name, queries in zip(asking, asked, strict=True):
+        own = (slice(start, start + len(queries)), slice(depth[name]))
+        how[name] = index.setting(made, queries, (found[own], rows[own]), cfg.recall)
+        start += len(queries)
+    return how
+
+
+INDEXES = PlannedStage(name="indexes", consumes=("embeddings", "survivors"), plan=plan_shards, fn=build, version=1)
+
+
 def plan(inputs: Mapping[str, Parts], cfg: NeighborsConfig) -> Sequence[int]:
-    """A part per block of QUERIES seed images of a set; one that is empty where nobody asks."""
+    """A part per block of seed images of a set; one that is empty where nobody asks."""
     return range(max(1, len(_blocks(inputs, cfg))))
 
 
-def retrieve(part: int, inputs: Mapping[str, Parts], cfg: NeighborsConfig) -> pa.Table:
+def _blocks(inputs: Mapping[str, Parts], cfg: NeighborsConfig) -> list[tuple[str, list[int]]]:
+    """(seed set, parts of embeddings) of every block: consecutive parts, until they hold QUERIES of its images."""
+    blocks = list[tuple[str, list[int]]]()
+    for name, of_set in retrieval.counts(inputs, (name for name, _ in cfg.k))[0].items():
+        room = 0
+        for part, count in of_set.items():
+            if room <= 0:
+                blocks.append((name, []))
+                room = QUERIES
+            blocks[-1][1].append(part)
+            room -= count
+    return blocks
+
+
+def retrieve(block: int, inputs: Mapping[str, Parts], cfg: NeighborsConfig) -> pa.Table:
     """records.NEIGHBORS of a block, ordered by seed_id and rank; a seed image is not its own neighbour."""
     blocks = _blocks(inputs, cfg)
     if not blocks:
         return records.NEIGHBORS.empty_table()
-    name, k, start = blocks[part]
-    ids, queries = _vectors(inputs, name)
-    ids, queries = ids[start : start + QUERIES], queries[start : start + QUERIES]
-    return _search(inputs, name, ids, queries, k * cfg.depth, cfg) if ids else records.NEIGHBORS.empty_table()
+    name, parts = blocks[block]
+    ids, queries = retrieval.seeds(inputs, name, parts)
+    k = dict(cfg.k)[name] * cfg.depth
+    found = index.nothing(len(ids), k + 1)
+    ways = inputs["indexes"].whole().filter(pc.field("seed_set") == name).sort_by("shard")
+    for way in ways.to_pylist() if len(ids) else ():
+        found = index.merge(k + 1, *found, *_look(way, queries, k + 1, inputs))
+    return _table(name, ids, k, found, inputs)
 
 
-def _blocks(inputs: Mapping[str, Parts], cfg: NeighborsConfig) -> list[tuple[str, int, int]]:
-    """(seed set, k, first seed image) of every block, in the order of the recipe."""
-    counts = dict.fromkeys((name for name, _ in cfg.k), 0)
-    for part in inputs["embeddings"].numbers if counts else ():
-        held = pc.list_flatten(inputs["survivors"].kept_part(part, ["sets"])["sets"])
-        for name in counts:
-            counts[name] += pc.sum(pc.equal(held, records.SEED_PREFIX + name)).as_py() or 0
-    return [(name, k, start) for name, k in cfg.k for start in range(0, counts[name], QUERIES)]
+def _look(way: dict[str, Any], queries: index.Floats, k: int, inputs: Mapping[str, Parts]) -> index.Hits:
+    """The k nearest in a shard, as its row of `indexes` says they are looked for."""
+    read = partial(retrieval.pool_vectors, inputs)
+    if way["kind"] == "flat":
+        return index.search(queries, ((part, read(part)) for part in way["parts"]), k)
+    how = index.Setting(probes=way["probes"], wider=way["candidates"], recall=way["recall"])
+    with inputs["indexes"].store.local("indexes", index_file(way["shard"])) as path:
+        return index.look(index.read(path), queries, k, how, read)
 
 
-def _vectors(inputs: Mapping[str, Parts], seed_set: str) -> tuple[list[str], index.Floats]:
-    """Ids and unit vectors of the kept images of a seed set, by id."""
-    tables = (_rows(inputs, part) for part in inputs["embeddings"].numbers)
-    seeds = pa.concat_tables(t.filter(pa.array(in_seeds(t["sets"], {seed_set}))) for t in tables)
-    rows = seeds.sort_by("image_id")
-    return rows["image_id"].to_pylist(), unit(matrix(rows["embedding"]))
+def _table(name: str, ids: pa.Array, k: int, found: index.Hits, inputs: Mapping[str, Parts]) -> pa.Table:
+    """Hits (Q, k + 1), by part and row, as records.NEIGHBORS; what is one too many goes."""
+    similarity, parts, rows = found
+    query, place = np.nonzero(parts >= 0)
+    hits, own = _names(parts[query, place], rows[query, place], inputs), ids.take(pa.array(query))
+    other = pc.not_equal(hits, own).to_numpy(zero_copy_only=False)
+    query, place = query[other], place[other]
+    rank = 1 + np.arange(len(query)) - np.searchsorted(query, query)
+    columns = [pa.array([name] * len(query), pa.string()), own.filter(other), pa.array(rank, pa.int32())]
+    columns += [hits.filter(other), pa.array(similarity[query, place])]
+    return pa.Table.from_arrays(columns, schema=records.NEIGHBORS).filter(pa.array(rank <= k))
 
 
-def _rows(inputs: Mapping[str, Parts], part: int) -> pa.Table:
-    """image_id, embedding, sets and usable of a part's kept images."""
-    facts = inputs["survivors"].kept_part(part, ["image_id", "sets", "usable"])
-    return join(inputs["embeddings"].kept_part(part, ["image_id", "embedding"]), facts)
+def _names(parts: index.Ints, rows: index.Ints, inputs: Mapping[str, Parts]) -> pa.Array:
+    """Ids of pool images by part and row."""
+    met, which = np.unique(parts, return_inverse=True)
+    ids = [retrieval.pool_ids(inputs, part) for part in met.tolist()]
+    starts = np.cumsum([0, *map(len, ids)])
+    return pa.concat_arrays([pa.array([], pa.string()), *ids]).take(pa.array(starts[which] + rows))
 
 
-def _search(
-    inputs: Mapping[str, Parts], name: str, ids: list[str], queries: index.Floats, k: int, cfg: NeighborsConfig
-) -> pa.Table:
-    names: dict[int, pa.Array] = {}
-
-    def read(part: int) -> index.Floats:
-        rows = _rows(inputs, part)
-        rows = rows.filter(pa.array(in_pool(rows["sets"]))).filter(pc.field("usable"))
-        names[part] = rows["image_id"].combine_chunks()
-        return unit(matrix(rows["embedding"]))
-
-    receipts = inputs["embeddings"].store.receipts(inputs["embeddings"].noun)
-    sizes = {part: receipts[part].kept for part in inputs["embeddings"].numbers}
-    limits = index.Limits(memory_gib=cfg.memory_gib, recall=cfg.recall)
-    similarity, parts, rows = index.nearest(queries, sizes, read, k + 1, limits)
-    hits = [
-        [(found, s) for found, s in ((names[p][r].as_py(), s) for p, r, s in zip(*row, strict=True) if p >= 0) if found != own][
-            :k
-        ]
-        for own, row in zip(ids, zip(parts.tolist(), rows.tolist(), similarity.tolist(), strict=True), strict=True)
-    ]
-    return _table(name, ids, hits)
-
-
-def _table(name: str, ids: list[str], hits: list[list[tuple[str, float]]]) -> pa.Table:
-    flat = [(own, rank, found, s) for own, row in zip(ids, hits, strict=True) for rank, (found, s) in enumerate(row, 1)]
-    columns = [list(c) for c in zip(*flat, strict=True)] or [[], [], [], []]
-    arrays = [[name] * len(flat), *columns]
-    return pa.Table.from_arrays([pa.array(a, f.type) for a, f in zip(arrays, records.NEIGHBORS, strict=True)],
-                                schema=records.NEIGHBORS)  # fmt: skip
-
-
-STAGE = PlannedStage(name="neighbors", consumes=("embeddings", "survivors"), plan=plan, fn=retrieve, version=3)
+STAGE = PlannedStage(name="neighbors", consumes=("embeddings", "survivors", "indexes"), plan=plan, fn=retrieve, version=4)

@@ -11,17 +11,18 @@ The last line printed is one JSON object.
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from curation.index.exact import search
-from curation.index.inverted import GIB, Limits, Shard, drawn, lists_for, shape
+from curation import index
+from curation.index import Limits, search, shape
+from curation.index.inverted import GIB
 from embedder.pictures import read_tars
 from tests.bench.bench_knn import AXES, principal_axes, read
 
@@ -59,34 +60,28 @@ def index_figures(base: np.ndarray, queries: np.ndarray, limits: Limits) -> dict
     began = time.perf_counter()
     truth = search(queries, iter(parts.items()), K)
     exact_s = time.perf_counter() - began
-    shards, build_s, search_s, taken, best = plan.shards, 0.0, 0.0, 0, None
-    for shard in shards:
+    build_s, search_s, taken, best, probes = 0.0, 0.0, 0, index.nothing(len(queries), K), 0
+    asked = queries[: index.ASKED]
+    for shard in plan.shards:
         began = time.perf_counter()
-        size = sum(sizes[p] for p in shard)
-        index = Shard(shard, parts.__getitem__, drawn(shard, parts.__getitem__, size), lists_for(size), plan)
-        build_s += time.perf_counter() - began
-        taken = max(taken, len(faiss.serialize_index(index.index)))
-        began = time.perf_counter()
-        asked = queries[:256]
-        exact = index._flat(search(asked, ((p, parts[p]) for p in shard), K))
-        setting = next((s for s in index._settings() if index._found(asked, exact, K, *s) >= limits.recall), None)
-        if setting is None:
+        made = index.build(shard, parts.__getitem__, sum(sizes[p] for p in shard), plan)
+        exact = search(asked, ((p, parts[p]) for p in shard), K)
+        how = index.setting(made, asked, exact[1:], limits.recall)
+        if how is None:
             raise ValueError(f"no setting of {plan.kind} reaches a recall of {limits.recall}")
-        build_s += time.perf_counter() - began
-        began = time.perf_counter()
-        hits = index._placed(*index.look(queries, K, *setting))
-        search_s += time.perf_counter() - began
-        if best is None:
-            best = hits
-        else:
-            joined = [np.concatenate(pair, axis=1) for pair in zip(best, hits, strict=True)]
-            order = np.argsort(-joined[0], axis=1, kind="stable")[:, :K]
-            best = tuple(np.take_along_axis(values, order, axis=1) for values in joined)
+        with tempfile.NamedTemporaryFile() as file:
+            size, _ = index.write(made, file)
+            file.flush()
+            build_s += time.perf_counter() - began
+            taken, probes = max(taken, size), max(probes, how.probes)
+            began = time.perf_counter()
+            best = index.merge(K, *best, *index.look(index.read(file.name), queries, K, how, parts.__getitem__))
+            search_s += time.perf_counter() - began
     key, true = (h[1] * 10**9 + h[2] for h in (best, truth))
     recall = float((key[:, :, None] == true[:, None, :]).any(axis=1).mean())
     return {
         "kind": plan.kind,
-        "shards": len(shards),
+        "shards": len(plan.shards),
         "index_recall_at_4": round(recall, 4),
         "index_speed_vs_exact": round(exact_s / search_s, 2),
         "exact_queries_per_s": round(len(queries) / exact_s, 1),
@@ -96,7 +91,7 @@ def index_figures(base: np.ndarray, queries: np.ndarray, limits: Limits) -> dict
         "index_gib": round(taken / GIB, 4),
         "budget_gib": limits.memory_gib,
         "budget_kept": taken <= limits.memory_gib * GIB,
-        "probes": setting[0],
+        "probes": probes,
     }
 
 

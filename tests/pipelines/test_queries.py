@@ -142,6 +142,7 @@ def sound_rows() -> Rows:
         "centroids": [{"cluster": n, "images": 2, "centroid": vector} for n in range(2)],
         "passes": [{"pass": 1, "objective": 0.9, "moved": 4, "empties": 0, "images": 4}],
         "clusters": [{"image_id": name_id(n), "cluster": int(n in "gh"), "similarity": 0.9} for n in single],
+        "indexes": [{"shard": 0, "seed_set": "food", "kind": "flat", "parts": [0], "rows": 8}],
         "neighbors": [
             {"seed_set": "food", "seed_id": seed, "rank": rank, "image_id": name_id(n), "similarity": 1 - rank / 10}
             for seed in (s, t)
