@@ -36,7 +36,8 @@ from embedder.training.sharding import world
 from tests.embedder.training.drawn import run_folder, tiny
 
 SAME = ([1, 1, 1, 1], [2, 2, 2])  # processes of a training's starts: all but the last are killed
-OTHER = ([1, 2, 1], [2, 1, 2])
+OTHER = ([1, 2], [2, 1], [1, 2, 1])
+EVERY = 5  # steps between checkpoints
 MOST = 1e-4  # relative difference of losses
 Keys = dict[int, tuple[str, ...]]
 
@@ -45,7 +46,7 @@ def worker(run: str, folder: Path, steps: int) -> None:
     """One process of a training, which notes whose images each of its steps saw."""
     if "RANK" in os.environ:
         distributed.init_process_group("gloo")
-    cfg = tiny(schedule={"steps": steps, "base_lr": 1e-3}, loop={"checkpoint_every": 5})
+    cfg = tiny(schedule={"steps": steps, "base_lr": 1e-3}, loop={"checkpoint_every": EVERY})
     rank, gradients = world()[0], loop.gradients
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"keys-{rank}.jsonl").open("a") as notes:
@@ -73,7 +74,7 @@ def trained(run: Path, folder: Path, starts: list[int], steps: int, draw: random
     kills = 0
     for number, processes in enumerate(starts):
         left = steps - reached(folder)
-        target = reached(folder) + draw.randint(1, max(1, left // (len(starts) - number)))
+        target = reached(folder) + EVERY + draw.randint(1, max(1, left // (len(starts) - number)))
         process = started(run, folder, processes, steps, number)
         if number < len(starts) - 1:
             while process.poll() is None and reached(folder) < target:
