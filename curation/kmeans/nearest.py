@@ -26,7 +26,7 @@ from torch.nn import functional
 from curation.kmeans.sketch import Short, Sketch, Targets, against, bfloat16, principal, short_centroids, shortened
 
 BLOCK = 1024  # rows of one product
-COLUMNS = 512  # centroids of one product
+COLUMNS = 1024  # centroids of one product
 GROUP = 16  # centroids whose largest score is looked at first
 PAIRS = 256  # that are multiplied at once
 LEAST = 256  # centroids, and twice the dimensions, below which sketches do not pay
