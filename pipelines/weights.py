@@ -2,7 +2,7 @@
 
 A checkpoint is known by its SHA-256, by the start of its SHA-256 where the authors put that in the file's name, or by the
 start of its MD5 where they published that. Where they published nothing, the hash of the first fetch is recorded, shown,
-and asked of every later one. Sources: the READMEs of the repositories named.
+and asked of every later one (DINOv2, SSCD, I-JEPA). Sources: the READMEs of the repositories named.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def listing() -> list[dict[str, Any]]:
     """Every official checkpoint, and what is here of it."""
     return [
         {"name": w.name, "licence": w.licence, "terms": w.terms, "url": w.url or "by request: --url", "file": w.file}
-        | {"sha256": (record(w.name) or {}).get("sha256", w.sha256), "here": (home() / w.file).is_file()}
+        | {"sha256": (record(w.name) or {}).get("sha256", w.sha256), "md5": w.md5, "here": (home() / w.file).is_file()}
         for w in OFFICIAL.values()
     ]
 
@@ -163,8 +163,8 @@ def _accept(weights: Weights, accepted: bool) -> None:
 def _keep(weights: Weights, partial: Path, target: Path, came_from: str) -> Path:
     """Check a whole file, note its hash, and give it its name."""
     digests = _digests(partial)
-    wanted = {"sha256": (record(weights.name) or {}).get("sha256", "") or weights.sha256, "md5": weights.md5}
-    for kind, start in wanted.items():
+    earlier = (record(weights.name) or {}).get("sha256", "")
+    for kind, start in (("sha256", earlier), ("sha256", weights.sha256), ("md5", weights.md5)):
         if not digests[kind].startswith(start):
             partial.unlink()
             got = digests[kind][: max(8, len(start))]

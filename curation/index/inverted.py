@@ -16,6 +16,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from curation.ahead import ahead
 from curation.index.exact import Floats, gpus
 
 GIB = 2**30
@@ -32,7 +33,7 @@ class Limits:
     """What a search may take and must find."""
 
     memory_gib: float
-    """The index, GiB; one part of the base and the queries come on top."""
+    """The index, GiB; two parts of the base and the queries come on top."""
     recall: float
     """Share of the exact hits to be found, by measurement; 1: every row is looked at."""
 
@@ -98,8 +99,7 @@ def build(parts: Sequence[int], read: Callable[[int], Floats], rows: int, plan: 
     if len(sample) < FEWEST:
         return None
     index = _fitted(sample, lists_for(rows), plan)
-    for part in parts:
-        vectors = read(part)
+    for part, vectors in ahead(read, parts):
         if len(vectors):
             index.add_with_ids(vectors, part * PLACE + np.arange(len(vectors), dtype=np.int64))
     return faiss.index_gpu_to_cpu(index) if gpus() else index
@@ -109,7 +109,7 @@ def drawn(parts: Sequence[int], read: Callable[[int], Floats], rows: int) -> Flo
     """Rows to fit lists and codes on, drawn evenly."""
     random = np.random.default_rng(SEED)
     share = min(1.0, max(PER_LIST * lists_for(rows), MOST_CODED) / max(1, rows))
-    pieces = ((vectors, random.random(len(vectors)) < share) for vectors in map(read, parts))
+    pieces = ((vectors, random.random(len(vectors)) < share) for _, vectors in ahead(read, parts))
     return np.concatenate([vectors[taken] for vectors, taken in pieces])
 
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation import kmeans, records
+from curation.ahead import ahead
 from curation.encode import unit
 from curation.kmeans import lloyd
 from curation.kmeans.hierarchical import fit_levels, level_plans
@@ -131,10 +132,10 @@ def _summed(lot: int, inputs: Mapping[str, Parts], cfg: ClustersConfig, number: 
     k = inputs[_means(number - 1)].whole(["cluster"]).num_rows
 
     def partials() -> Iterator[lloyd.Partial]:
-        for part in _lots(inputs[_SAMPLE])[lot]:
+        for part, x in ahead(partial(_vectors, inputs[_SAMPLE]), _lots(inputs[_SAMPLE])[lot]):
             said = inputs[_labels(number)].part(part)
             labels, before, best = (said[name].to_numpy().copy() for name in ("cluster", "before", "similarity"))
-            yield lloyd.partial(_vectors(inputs[_SAMPLE], part), labels, best, k, before)
+            yield lloyd.partial(x, labels, best, k, before)
 
     return partial_table(lloyd.merged(partials()))
 

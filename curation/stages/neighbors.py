@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation import index, records, retrieval
+from curation.ahead import ahead
 from curation.stage import PlannedStage, derived
 from curation.store import Parts
 
@@ -103,7 +104,7 @@ def _settings(
     """How an index reaches the recall for each seed set, measured on some of its images; None where it does not."""
     asked = [retrieval.some_seeds(inputs, name, of_set, index.ASKED) for name, of_set in asking.items()]
     depth = {name: k * cfg.depth + 1 for name, k in cfg.k}
-    base = ((part, retrieval.pool_vectors(inputs, part)) for part in parts)
+    base = ahead(partial(retrieval.pool_vectors, inputs), parts)
     _, found, rows = index.search(np.concatenate(asked), base, max(depth[name] for name in asking))
     how, start = dict[str, index.Setting | None](), 0
     for name, queries in zip(asking, asked, strict=True):
@@ -154,7 +155,7 @@ def _look(way: dict[str, Any], queries: index.Floats, k: int, inputs: Mapping[st
     """The k nearest in a shard, as its row of `indexes` says they are looked for."""
     read = partial(retrieval.pool_vectors, inputs)
     if way["kind"] == "flat":
-        return index.search(queries, ((part, read(part)) for part in way["parts"]), k)
+        return index.search(queries, ahead(read, way["parts"]), k)
     how = index.Setting(probes=way["probes"], wider=way["candidates"], recall=way["recall"])
     with inputs["indexes"].store.local("indexes", index_file(way["shard"])) as path:
         return index.look(index.read(path), queries, k, how, read)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
 from pipelines import plan, plan_growth
+from pipelines.cli import app
 from pipelines.config import Recipe, RecipeError, parse
 from pipelines.plan_cluster import cluster_plan
 from pipelines.plan_growth import Rates, Tried
@@ -210,6 +213,17 @@ def test_a_plan_beside_its_run(world, tmp_path):
     rows = {(row["what"], row["noun"]): row for row in plan.beside(tmp_path / "plan.json", str(world.run))}
     assert rows["seconds", "all"]["percent_off"] == pytest.approx(100, abs=0.1)
     assert rows["disk", "all"]["percent_off"] == 0
+
+
+def test_a_run_reports_the_plan_that_was_made_before_it(world, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(world.run, run)
+    fact = looked_at(str(run))
+    plan.write({"seconds": {n: [s, s, s] for n, s in fact.seconds.items()}, "disk": {}}, plan.plan_file(run))
+    shown = CliRunner().invoke(app, ["report", str(run), "plan", "--json"])
+    rows = {row["noun"]: row for row in json.loads(shown.stdout)}
+    assert {"embeddings", "edges", "all"} <= set(rows)
+    assert "plan" in CliRunner().invoke(app, ["report", str(run)]).stdout.split()
 
 
 @pytest.mark.parametrize("text", ["", "[]", json.dumps({"works": []})])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -136,6 +137,21 @@ def test_a_recorded_hash_is_asked_of_later_files(server, monkeypatch, tmp_path):
         weights.add("mae_vit_base", other, accepted=True)
     assert (weights.home() / "mae_pretrain_vit_base.pth").read_bytes() == DATA
     assert other.exists()
+
+
+def test_what_the_authors_published_is_asked_whatever_came_first(server, monkeypatch, tmp_path):
+    official(monkeypatch, server, md5="")
+    server.cut = 10**9
+    path = weights.fetch("mae_vit_base", accepted=True)
+    official(monkeypatch, server, md5="", sha256="deadbeef")  # as in a later version, which knows the hash
+    with pytest.raises(RecipeError, match=r"sha256 is .*, not deadbeef"):
+        weights.add("mae_vit_base", path, accepted=True)
+
+
+def test_a_name_that_carries_the_start_of_its_hash_is_held_to_it():
+    carried = {w.name: re.search(r"-([0-9a-f]{8})\.pth$", w.file) for w in weights.OFFICIAL.values()}
+    assert {name for name, found in carried.items() if found} == {name for name in carried if name.startswith("dinov3_")}
+    assert all(weights.OFFICIAL[name].sha256 == found[1] for name, found in carried.items() if found)
 
 
 def test_a_key_in_an_address_is_neither_kept_nor_shown(server, monkeypatch):
