@@ -167,7 +167,7 @@ def plan(
     recipe: Annotated[Path | None, typer.Option(help="TOML recipe; the other options add to it.")] = None,
     set_: Changes = None,
     images: Annotated[int | None, typer.Option(min=1, help="Images to plan for; default: all of the pool.")] = None,
-    sample: Annotated[int, typer.Option(min=200, help="Images to try, in runs of a quarter, a half and all of them.")] = 2000,
+    sample: Annotated[int, typer.Option(min=200, help="Images to try, in runs of an eighth, a half and all of them.")] = 6000,
     cluster: Annotated[str | None, typer.Option(help="Plan the paper's recipe for a cluster, such as 8xH200.")] = None,
     profile: Annotated[Path | None, typer.Option(help="The same for the hardware in a TOML file (plan_profile.py).")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes of the run.")] = None,

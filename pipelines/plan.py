@@ -29,7 +29,7 @@ def plan_here(recipe: Recipe, sample: int, images: int | None, workers: int | No
     sampled = measure(recipe, sample, images, workers)
     n = images or sampled.found
     seconds = plan_growth.seconds(sampled.tries, recipe, n, sampled.rates)
-    disk = plan_growth.disk(sampled.tries, recipe, n)
+    disk = plan_growth.disk(sampled.tries, recipe, n, sampled.rates)
     return {
         "images": n,
         "sampled": sample,

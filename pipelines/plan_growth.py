@@ -58,7 +58,7 @@ def seconds(tries: Sequence[Tried], recipe: Recipe, images: int, rates: Rates) -
     return out
 
 
-def disk(tries: Sequence[Tried], recipe: Recipe, images: int) -> dict[str, Interval]:
+def disk(tries: Sequence[Tried], recipe: Recipe, images: int, rates: Rates) -> dict[str, Interval]:
     """(expected, low, high) bytes of every noun, and of what else a run leaves."""
     chosen = chosen_of(tries, recipe)
     laws: dict[str, Callable[[float], float]] = {**dict.fromkeys(CHOSEN, chosen), **dict.fromkeys(ROOT, math.sqrt)}
@@ -67,7 +67,15 @@ def disk(tries: Sequence[Tried], recipe: Recipe, images: int) -> dict[str, Inter
     for noun in _names(tries, lambda one: one.disk):
         much = laws.get(noun, float)
         out[noun] = line([(much(one.images), one.disk.get(noun, 0)) for one in tries]).at(much(images))
+    own = _cells_disk(tries, recipe, images, rates)
+    out["cells"] = added([out.get("cells", (0.0, 0.0, 0.0)), (own, own * 0.9, own * 1.1)])
     return out
+
+
+def _cells_disk(tries: Sequence[Tried], recipe: Recipe, images: float, rates: Rates) -> float:
+    """Bytes of descriptors and sketches, float16, that cells hold where not all pairs are compared."""
+    rivals = rivals_of(tries, recipe, images)
+    return 0.0 if exact(recipe, rivals) else rivals * 2 * (rates.copy_dim + AXES)
 
 
 def _names(tries: Sequence[Tried], of: Callable[[Tried], Mapping[str, float]]) -> list[str]:
@@ -104,7 +112,7 @@ def clusters_of(recipe: Recipe, images: float) -> float:
 def counted(noun: str, images: float, tries: Sequence[Tried], recipe: Recipe, rates: Rates) -> float:
     """Seconds that a noun takes for products and for pairs that are looked at."""
     seeds = sum(tries[-1].seeds.values())
-    rivals, k = images + sum(tries[-1].seeds.get(name, 0) for name in recipe.as_is), clusters_of(recipe, images)
+    rivals, k = rivals_of(tries, recipe, images), clusters_of(recipe, images)
     fitted = min(images, 64 * k)
     alone = fitted <= recipe.clusters.alone_rows
     adds = {
@@ -116,6 +124,11 @@ def counted(noun: str, images: float, tries: Sequence[Tried], recipe: Recipe, ra
     }
     looked = rates.pair * pairs_of(tries, images) if noun == "edges" else 0.0
     return (adds.get(noun, 0.0) / rates.products + looked) / rates.workers
+
+
+def rivals_of(tries: Sequence[Tried], recipe: Recipe, images: float) -> float:
+    """Images that compete for survival: the pool, and seed sets taken as they are."""
+    return images + sum(tries[-1].seeds.get(name, 0) for name in recipe.as_is)
 
 
 def exact(recipe: Recipe, rivals: float) -> bool:

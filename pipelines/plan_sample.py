@@ -34,7 +34,7 @@ from pipelines.queries import query
 from pipelines.run import execute
 from pipelines.specimens import draw
 
-SHARES = (0.25, 0.5, 1.0)  # of the sample
+SHARES = (0.125, 0.5, 1.0)  # of the sample
 FEWEST = 200  # images of a sample
 IN_PART = 8  # images of a part of the smallest sample, at least
 LOOKS = 64  # pictures that the price of a look is measured on

@@ -88,8 +88,8 @@ def test_seed_sets_choose_no_more_than_they_can():
     chosen = plan_growth.chosen_of(tries(), recipe())
     assert chosen(2000) == 2100  # what was seen
     assert chosen(50_000) == 500  # 100 as they are and 4 for each
-    assert plan_growth.disk(tries(), recipe(), 50_000)["screened"][0] == pytest.approx(500_000)
-    ended = plan_growth.disk(tries(chosen=500), recipe(), 50_000)["shards"][0]
+    assert plan_growth.disk(tries(), recipe(), 50_000, RATES)["screened"][0] == pytest.approx(500_000)
+    ended = plan_growth.disk(tries(chosen=500), recipe(), 50_000, RATES)["shards"][0]
     assert ended == pytest.approx(35_000 / 3, rel=0.01)  # where nothing more is chosen, nothing more is written
 
 
@@ -231,3 +231,8 @@ def test_no_plan_to_hold_beside(world, tmp_path, text):
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(RecipeError, match="holds no plan"):
         plan.beside(tmp_path / "plan.json", str(world.run))
+
+
+def test_cells_hold_descriptors_where_not_all_pairs_are_compared():
+    cells, exact = (plan_growth.disk(tries(), recipe(engine=e), 1_000_000, RATES)["cells"][0] for e in ("cells", "exact"))
+    assert cells - exact == pytest.approx(2 * 1e6 * (RATES.copy_dim + plan_growth.AXES), rel=0.01)
