@@ -17,6 +17,7 @@ from pipelines.plan_lines import Interval, added, line
 
 CHOSEN = ("manifest", "shards", "curated")  # nouns and folders that follow the images chosen
 FIXED = ("neighbors", "indexes", "basis", "passes")  # bytes that do not follow the pool
+SAMPLED = ("basis",)  # seconds that do not: made from a sample
 ROOT = ("centroids",)  # bytes that follow its root, as clusters do
 DOUBT = (0.67, 2.0)  # of what is counted
 AXES = 64  # that a cell of the copy graph lies along
@@ -51,7 +52,7 @@ def seconds(tries: Sequence[Tried], recipe: Recipe, images: int, rates: Rates) -
     out = dict[str, Interval]()
     for noun in _names(tries, lambda one: one.seconds):
         told = [(one, counted(noun, one.images, tries, recipe, rates)) for one in tries]
-        much = chosen if noun in CHOSEN else float
+        much = chosen if noun in CHOSEN else (lambda _images: 0.0) if noun in SAMPLED else float
         rest = line([(much(one.images), max(0.0, one.seconds.get(noun, 0.0) - own)) for one, own in told])
         own = counted(noun, images, tries, recipe, rates)
         out[noun] = added([rest.at(much(images)), (own, own * DOUBT[0], own * DOUBT[1])])
