@@ -23,7 +23,7 @@ def full_uri(fs: Any, path: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """What an error says, in one line."""
-    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    text = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
     return printable(text.splitlines()[0])
 
 

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from curation.paths import one_line
 from embedder import official, sscd
 from embedder.copynet import CopyNet
 from embedder.feed import Feed
@@ -151,7 +152,7 @@ def _load_own(path: Path, device: str) -> Encoder:
             network.load_state_dict(tensors)
         name, side, fit = str(card["name"]), int(card["side"]), str(card["fit"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a usable weights file: {str(error).strip().splitlines()[0]}") from error
+        raise ValueError(f"{path} is not a usable weights file: {one_line(error)}") from error
     known = {key: card.get(key) for key in ("self_similarity", "reference_similarity", "confirm", "shared")}
     return _encoder(path, device, network, name=name, side=side, fit=fit, **known)
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curation.paths import one_line
 from embedder.vit import VisionTransformer
 from embedder.vit_config import VARIANTS, VitConfig
 
@@ -35,11 +36,11 @@ def read_official(path: Path) -> VisionTransformer:
         with torch.serialization.safe_globals([argparse.Namespace]):  # MAE keeps its arguments beside the tensors
             loaded: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch raises many kinds for one damaged file
-        raise ValueError(f"{path} is not a usable checkpoint: {str(error).strip().splitlines()[0]}") from error
+        raise ValueError(f"{path} is not a usable checkpoint: {one_line(error)}") from error
     try:
         return from_tensors(backbone(loaded))
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{path} is not a usable checkpoint: {str(error).strip().splitlines()[0]}") from error
+        raise ValueError(f"{path} is not a usable checkpoint: {one_line(error)}") from error
 
 
 def backbone(loaded: Any) -> dict[str, Tensor]:

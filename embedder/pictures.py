@@ -5,6 +5,7 @@ Letters: B images of a batch, S pixels of a stored image (every folder has its o
 
 import io
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from curation.decode import decode
+from curation.paths import one_line
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,24 @@ def _enlarge(image_B3SS: Tensor, side: int) -> Tensor:
 
 
 def read_tars(folder: Path, suffix: str = ".jpg") -> Iterator[tuple[str, bytes]]:
-    """Yields (key, bytes) of every member that ends in `suffix`, in the order of the sorted tars."""
+    """Yields (key, bytes) of every member that ends in `suffix`, in the order of the sorted tars. Raises ValueError for none,
+    or a damaged one."""
     paths = sorted(Path(folder).glob("*.tar"))
     if not paths:
         raise ValueError(f"no .tar files in {folder}")
     for path in paths:
-        with tarfile.open(path) as tar:
-            for member in tar:
-                file = tar.extractfile(member) if member.name.endswith(suffix) else None
-                if file is not None:
-                    yield member.name.removesuffix(suffix), file.read()
+        try:
+            yield from _members(path, suffix)
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} is no whole tar: {one_line(error)}") from error
+
+
+def _members(path: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(path) as tar:
+        for member in tar:
+            file = tar.extractfile(member) if member.name.endswith(suffix) else None
+            if file is not None:
+                yield member.name.removesuffix(suffix), file.read()
 
 
 def read_pictures(folders: list[Path], side: int, *, enlarge: bool = False) -> Pictures:

@@ -65,6 +65,8 @@ class VitConfig:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(filter(None, known))}, not {getattr(self, name)!r}")
+        if min(self.patch, self.side) < 1 or (self.depth is not None and self.depth < 1):
+            raise ValueError(f"patch, side and depth are 1 or more, not {self.patch}, {self.side} and {self.depth}")
         if self.side % self.patch:
             raise ValueError(f"side {self.side} is not a multiple of patch {self.patch}")
         if not 0 <= self.drop_path < 1:

@@ -39,7 +39,7 @@ def run(
     from pipelines.run import execute
     from pipelines.summary import summarise
 
-    changes = (*(set_ or ()), *([f'embeddings.network="{embedder}"'] if embedder else []))
+    changes = (*(set_ or ()), *([f"embeddings.network={json.dumps(embedder)}"] if embedder else []))
     chosen = compose(recipe, tuple(pool or ()), tuple(seeds or ()), tuple(protect or ()), changes)
     execute(chosen, out, workers=workers, address=address, progress=Progress(quiet=quiet or as_json))
     summary = summarise(out)

@@ -54,7 +54,7 @@ def distill(
     from pipelines.train import train as learn
     from pipelines.train import watching
 
-    changes = (*(set_ or ()), f'loop.teacher="{teacher}"', *watching(knn))
+    changes = (*(set_ or ()), f"loop.teacher={json.dumps(teacher)}", *watching(knn))
     console.print(f"encoder: {learn(run_dir, config, out, data, changes, processes)}", soft_wrap=True)
 
 

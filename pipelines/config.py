@@ -245,7 +245,10 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         value = [value] if isinstance(value, str) else value  # one value may stand for a list of one
         if not isinstance(value, list | tuple):
             raise RecipeError(f"{where} must be a list, not {value!r}")
-        return tuple(_convert(get_args(kind)[0], item, where) for item in value)
+        kinds = get_args(kind)
+        if Ellipsis not in kinds and len(value) != len(kinds):
+            raise RecipeError(f"{where} must be a list of {len(kinds)}, not {value!r}")
+        return tuple(_convert(kinds[0], item, where) for item in value)
     options = get_args(kind) or (kind,)
     if float in options and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -20,7 +20,10 @@ def labelled(where: Path) -> Iterator[Item]:
     """
     where = Path(where)
     if where.suffix.lower() == ".csv" and where.is_file():
-        yield from _csv(where)
+        try:
+            yield from _csv(where)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{where} is no CSV in UTF-8: {error}") from error
     elif not where.is_dir():
         raise ValueError(f"{where} is neither a folder of labelled images nor a .csv file")
     elif any(where.glob("*.tar")):

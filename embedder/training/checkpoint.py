@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,8 @@ from torch import distributed
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
+from curation.lock import locked
+from curation.paths import one_line
 from embedder.training.sharding import world
 from embedder.training.student_teacher import StudentTeacher
 
@@ -50,9 +53,14 @@ class Writing:
         return bool(told.item())
 
     def finish(self) -> Path:
-        """Wait until it is whole and give it its name; every process calls this. Raises what went wrong in writing it."""
-        self.shards.result()
-        self.result.result()
+        """Wait until it is whole and give it its name; every process calls this. Raises OSError, in one line, for what went
+        wrong in writing it."""
+        try:
+            self.shards.result()
+            self.result.result()
+        except (Exception, dcp.api.CheckpointException) as error:  # a full disk is many kinds of error
+            shutil.rmtree(self.waiting, ignore_errors=True)
+            raise OSError(f"checkpoint {self.final} could not be written: {_why(error)}") from error
         _meet()
         if world()[0] == 0:
             (self.waiting / LOOP).write_text(json.dumps(self.loop, indent=1))
@@ -62,6 +70,23 @@ class Writing:
                 shutil.rmtree(old)
         _meet()
         return self.final
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold a folder for one training. Every process calls this; the first one holds it. Raises ValueError in all of them."""
+    with ExitStack() as held:
+        told = [""]
+        if world()[0] == 0:
+            try:
+                held.enter_context(locked(folder / ".lock", f"another training is at work on {folder}"))
+            except (ValueError, OSError) as error:
+                told = [str(error)]
+        if world()[1] > 1:
+            distributed.broadcast_object_list(told)
+        if told[0]:
+            raise ValueError(told[0])
+        yield
 
 
 def begin(
@@ -79,7 +104,8 @@ def begin(
     final, waiting = folder / f"step-{step:08d}", folder / f".step-{step:08d}.tmp"
     rank, count = world()
     if rank == 0:
-        shutil.rmtree(waiting, ignore_errors=True)
+        for left in folder.glob(".step-*.tmp"):  # of a training that was killed
+            shutil.rmtree(left, ignore_errors=True)
         waiting.mkdir(parents=True)
     _meet()
     model, optim = get_state_dict(pair, optimizer)
@@ -100,15 +126,44 @@ def _group(use: str) -> distributed.ProcessGroup:
 
 
 def load(path: Path, pair: StudentTeacher, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Fill the pair and the optimiser from a checkpoint; what `loop` was. Raises ValueError if it is of another model."""
+    """Fill the pair and the optimiser from a checkpoint; what `loop` was. Raises ValueError if it is damaged, or of another
+    model."""
+    loop = loop_of(path)
     model, optim = get_state_dict(pair, optimizer)
     state = {"pair": model, "optim": optim}
-    try:
-        dcp.load(state, checkpoint_id=path, no_dist=world()[1] == 1)
-    except (RuntimeError, ValueError, KeyError, dcp.api.CheckpointException) as error:
-        raise ValueError(f"{path} is no checkpoint of this model: {str(error).splitlines()[0]}") from error
+    held = fill(state, path, alone=world()[1] == 1)
+    if more := {name for name in held if name.startswith("pair.")} - {f"pair.{name}" for name in model}:
+        raise ValueError(f"{path} is a checkpoint of another model: this one has no {min(more).removeprefix('pair.')}")
     set_state_dict(pair, optimizer, model_state_dict=state["pair"], optim_state_dict=state["optim"])
-    return json.loads((path / LOOP).read_text())
+    return loop
+
+
+def loop_of(path: Path) -> dict[str, Any]:
+    """What `loop` was. Raises ValueError if the file is damaged."""
+    try:
+        return json.loads((path / LOOP).read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {LOOP}: {error}") from error
+
+
+def fill(state: dict[str, Any], path: Path, *, alone: bool) -> set[str]:
+    """Tensors of a checkpoint into those of `state`; the names of all that it holds. alone: by this process only. Raises
+    ValueError, as `load`."""
+    reader = dcp.FileSystemReader(path)
+    try:
+        held = set(reader.read_metadata().state_dict_metadata)  # its own error: `load` would look for other files and log it
+        dcp.load(state, storage_reader=reader, no_dist=alone)
+    except (Exception, dcp.api.CheckpointException) as error:  # a damaged pickle raises any kind
+        raise ValueError(f"{path} is damaged, or a checkpoint of another model: {_why(error)}") from error
+    return held
+
+
+def _why(error: BaseException) -> str:
+    """One line of an error, or of the first of those that the processes had."""
+    if isinstance(error, dcp.api.CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    kind, said = type(error).__name__, one_line(error)
+    return kind if said == kind else f"{kind}: {said}"
 
 
 def found(folder: Path) -> list[Path]:

@@ -47,6 +47,9 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"loop.precision is one of {', '.join(PRECISIONS)}, not {self.precision!r}")
+        for name in ("log_every", "checkpoint_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"loop.{name} is 1 or more, not {getattr(self, name)}")
         if len(self.knn) not in (0, 2):
             raise ValueError(f"loop.knn names two labelled places, known and asked, not {len(self.knn)}")
         if self.batch < 1 or self.accumulate < 1 or self.batch % self.accumulate:
@@ -69,6 +72,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.model.class_token:
             raise ValueError("model.class_token: what is learned is what class tokens tell, so there has to be one")
+        for name in ("global_side", "local_side"):
+            if getattr(self.data, name) % self.model.patch:
+                raise ValueError(f"data.{name} ({getattr(self.data, name)}) is no multiple of model.patch ({self.model.patch})")
 
     @property
     def plan(self) -> Plan:

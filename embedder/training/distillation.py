@@ -6,13 +6,11 @@ average of the student as the result, no masks, no stochastic depth, iBOT on all
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from torch import nn
-from torch.distributed import checkpoint as dcp
 
 from embedder.training import checkpoint
 from embedder.training.student_teacher import HeadConfig, LossConfig, parts
@@ -20,15 +18,16 @@ from embedder.vit import VitConfig
 
 
 def teacher_of(folder: Path, at: Path | None = None) -> nn.ModuleDict:
-    """The averaged networks of the checkpoint `at`, or of the last one in `folder`. Raises ValueError if there is none."""
+    """The averaged networks of the checkpoint `at`, or of the last one in `folder`. Raises ValueError if there is none, or if
+    it is damaged."""
     saved = [at] if at else checkpoint.found(folder)
     if not saved:
         raise ValueError(f"no checkpoint in {folder}: distillation needs a finished training, whose heads it learns from")
-    config = json.loads((saved[-1] / checkpoint.LOOP).read_text())["config"]
+    config = checkpoint.loop_of(saved[-1])["config"]
     told = [_as(kind, config[name]) for kind, name in ((VitConfig, "model"), (HeadConfig, "heads"), (LossConfig, "loss"))]
     network = parts(*told)
     state = {f"average.{key}": value for key, value in network.state_dict().items()}
-    dcp.load({"pair": state}, checkpoint_id=saved[-1], no_dist=True)
+    checkpoint.fill({"pair": state}, saved[-1], alone=True)
     network.load_state_dict({key.removeprefix("average."): value for key, value in state.items()})
     return network
 

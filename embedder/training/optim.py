@@ -30,6 +30,10 @@ class OptimConfig:
     patch_embed: float = 0.2
     """Factor of the patch embedding's learning rate."""
 
+    def __post_init__(self) -> None:
+        if self.clip < 0:
+            raise ValueError(f"optim.clip is 0 or more, not {self.clip}")
+
 
 def optimiser(student: nn.ModuleDict, depth: int, cfg: OptimConfig) -> torch.optim.AdamW:
     """AdamW over all parameters that learn; parameters of equal treatment are one group."""

@@ -35,6 +35,8 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 <= self.warmup <= self.steps:
             raise ValueError(f"schedule: steps is 1 or more and warmup at most steps, not {self.steps} and {self.warmup}")
+        if self.base_lr <= 0 or self.min_lr < 0:
+            raise ValueError(f"schedule: base_lr is above 0 and min_lr not below, not {self.base_lr} and {self.min_lr}")
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,11 @@ class HeadConfig:
     """Hidden layers are normalised over a batch's tokens (of each process): differences between images count from the first
     step on, which saves a short training from a long beginning in which all images look alike to the heads."""
 
+    def __post_init__(self) -> None:
+        for name in ("prototypes", "hidden", "dino_bottleneck", "ibot_bottleneck"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"heads.{name} is 1 or more, not {getattr(self, name)}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:

@@ -50,22 +50,24 @@ def train(
 ) -> State:
     """Train to the last step of the schedule; a folder with checkpoints is gone on with. Every process calls this.
 
-    data, run: as for read_manifest. Raises ValueError for what cannot be trained, and
-    FloatingPointError when a loss is no longer a number.
+    data, run: as for read_manifest. Raises ValueError for what cannot be trained and for a folder that another training
+    is at work on, and FloatingPointError when a loss is no longer a number.
     """
-    state = resumed(begun(cfg, data, folder, device, run))
-    log = Log(folder, state.step) if world()[0] == 0 else None
-    images = Ahead(iter(state.batches))
-    watch(state, log, say)
-    while state.step < cfg.schedule.steps:
-        losses = step(state, images)
-        report(state, losses, log, say)
-        if state.step % cfg.loop.checkpoint_every == 0 or state.step == cfg.schedule.steps:
-            watch(state, log, say)
-            save(state)
-    finish(state)
-    if log:
-        log.close()
+    state = begun(cfg, data, folder, device, run)
+    with checkpoint.claimed(folder):
+        state = resumed(state)
+        log = Log(folder, state.step) if world()[0] == 0 else None
+        images = Ahead(iter(state.batches))
+        watch(state, log, say)
+        while state.step < cfg.schedule.steps:
+            losses = step(state, images)
+            report(state, losses, log, say)
+            if state.step % cfg.loop.checkpoint_every == 0 or state.step == cfg.schedule.steps:
+                watch(state, log, say)
+                save(state)
+        finish(state)
+        if log:
+            log.close()
     return state
 
 

@@ -67,8 +67,9 @@ def test_what_does_not_fit_is_one_line(spoil, told, tmp_path):
 
 def test_damaged_files_and_other_things_are_one_line(tmp_path):
     (tmp_path / "m.pth").write_bytes(b"no checkpoint")
+    (tmp_path / "empty.pth").write_bytes(b"")
     torch.save([1, 2], tmp_path / "list.pth")
-    for name in ("m.pth", "list.pth"):
+    for name in ("m.pth", "empty.pth", "list.pth"):
         with pytest.raises(ValueError, match=f"{name} is not a usable checkpoint"):
             read_official(tmp_path / name)
 

@@ -93,3 +93,15 @@ def test_class_tokens_are_those_of_the_network(tmp_path: Path) -> None:
 def test_classes_of_both_sides_share_their_numbers() -> None:
     known, asked, count = numbered(["b", "a"], ["c", "b"])
     assert (known.tolist(), asked.tolist(), count) == ([1, 0], [2, 1], 3)
+
+
+def test_a_damaged_tar_or_csv_is_one_line(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "cut.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("a.cls"))
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "cut.tar").read_bytes()[:300])
+    (tmp_path / "wide.csv").write_text(f"file,label\n{'a' * 200_000},red\n")
+    (tmp_path / "other.csv").write_bytes(b"\xff\xfe")
+    for where, why in ((tmp_path, "cut.tar is no whole tar"), ("wide.csv", "is no CSV"), ("other.csv", "is no CSV in UTF-8")):
+        with pytest.raises(ValueError, match=why) as raised:
+            list(labelled(tmp_path / where))
+        assert "\n" not in str(raised.value)

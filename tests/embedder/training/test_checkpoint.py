@@ -39,7 +39,7 @@ def test_only_the_last_ones_stay(tmp_path: Path) -> None:
 def test_a_result_that_cannot_be_written_leaves_no_checkpoint(tmp_path: Path) -> None:
     pair, optimizer = learners(tiny(), torch.device("cpu"))
     writing = checkpoint.begin(tmp_path, 1, pair, optimizer, {}, keep=1, result=lambda folder: told(folder / "missing"))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OSError, match="could not be written: FileNotFoundError"):
         writing.finish()
     assert checkpoint.found(tmp_path) == []
 

@@ -1,0 +1,82 @@
+"""What damages a checkpoint, or disturbs a training, is one line; nothing half-written stays."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from embedder.training import checkpoint
+from embedder.training.distillation import teacher_of
+from embedder.training.learners import learners
+from embedder.training.train import train
+from tests.embedder.training.drawn import run_folder, tiny
+
+CPU = torch.device("cpu")
+
+
+def fail(_: Path) -> None:
+    raise RuntimeError("full\nmore")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    checkpoint.begin(folder, 1, *learners(tiny(), CPU), {"config": asdict(tiny())}, keep=1, result=lambda _: None).finish()
+    return folder
+
+
+DAMAGE: dict[tuple[str, int | None], str] = {  # file and what is left of it, None for nothing: what is told
+    ("__0_0.distcp", 999): ".",
+    ("__0_0.distcp", None): "FileNotFoundError",
+    (".metadata", 99): "UnpicklingError",
+    (".metadata", None): "FileNotFoundError",
+    ("loop.json", 1): "loop.json",
+}
+
+
+@pytest.mark.parametrize(("name", "left"), DAMAGE)
+def test_a_damaged_checkpoint_is_one_line(
+    name: str, left: int | None, whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    at = Path(shutil.copytree(whole, tmp_path / "copy")) / "step-00000001"
+    held = (at / name).read_bytes()
+    (at / name).unlink()
+    if left is not None:
+        (at / name).write_bytes(held[:left])
+    told = rf"^{re.escape(str(at))} is damaged.*{DAMAGE[name, left]}.*$"
+    with pytest.raises(ValueError, match=told):
+        checkpoint.load(at, *learners(tiny(), CPU))
+    with pytest.raises(ValueError, match=told):
+        teacher_of(at.parent)
+    assert "metadata is not found" not in caplog.text  # torch's, with a traceback
+
+
+@pytest.mark.parametrize("other", [{"depth": 1}, {"depth": 3}, {"registers": 1}])
+def test_one_of_another_model_is_refused(other: dict[str, int], whole: Path) -> None:
+    with pytest.raises(ValueError, match="of another model"):
+        checkpoint.load(whole / "step-00000001", *learners(tiny(model=other), CPU))
+
+
+def test_what_a_killed_or_failed_checkpoint_left_goes(tmp_path: Path) -> None:
+    (tmp_path / ".step-00000002.tmp").mkdir()
+    state = learners(tiny(), CPU)
+    checkpoint.begin(tmp_path, 3, *state, {}, keep=1, result=lambda _: None).finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
+    full = checkpoint.begin(tmp_path, 4, *state, {}, keep=1, result=fail)
+    with pytest.raises(OSError, match=r"step-00000004 could not be written: RuntimeError: full$"):
+        full.finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
+
+
+def test_a_folder_is_one_trainings_at_a_time(tmp_path: Path) -> None:
+    run, out = run_folder(tmp_path / "run"), tmp_path / "out"
+    with checkpoint.claimed(out), pytest.raises(ValueError, match=r"another training is at work on .*out \(process \d+\)"):
+        train(tiny(), str(run), out)
+    assert [path.name for path in out.iterdir()] == [".lock"]
+    train(tiny(schedule={"steps": 2}), str(run), out, say=lambda _: None)
+    assert checkpoint.found(out)
