@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def locked(path: Path, told: str) -> Iterator[None]:
+def locked(path: Path, told: str) -> Generator[None]:
     """Hold the lock of a local file, made if needed. The kernel lets go when the holder dies.
 
     Raises ValueError if another process holds it: `told`, with that process.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -118,9 +119,26 @@ def _several(run: str, config: str, folder: Path, data: str | None, changes: Sai
                "-m", "pipelines.train", run, "--config", config, "--out", str(folder)]  # fmt: skip
     command += ["--data", data] if data else []
     command += [word for change in changes for word in ("--set", change)]
-    if subprocess.run(command, check=False).returncode:
+    if waited(command):
         raise RuntimeError("a training process failed; its message is above")
     return folder / NAME
+
+
+def waited(command: Sequence[str]) -> int:
+    """How a command ended; whatever ends this process before, SIGTERM too, is passed on to it as SIGTERM."""
+    before = signal.signal(signal.SIGTERM, _ended)
+    try:
+        with subprocess.Popen(command) as started:
+            try:
+                return started.wait()
+            finally:
+                started.terminate()  # nothing, where it has ended
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ended(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _launched() -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,3 +41,14 @@ def test_what_cannot_be_trained_is_not_tried_again(tmp_path: Path) -> None:
     told = {"run": str(tmp_path), "config": str(config(tmp_path / "tiny.toml")), "out": str(tmp_path / "out"), "data": None}
     as_worker({**told, "changes": ()})  # ends like work that is done: Ray would start a worker that raises anew
     assert "there is no manifest" in (tmp_path / "out" / REFUSED).read_text()
+
+
+def test_what_ends_a_training_ends_its_processes(tmp_path: Path) -> None:
+    asked = ["sh", "-c", f"trap 'touch {tmp_path}/ended; exit' TERM; touch {tmp_path}/begun; while :; do sleep 0.1; done"]
+    with subprocess.Popen([sys.executable, "-c", f"from pipelines.train import waited; waited({asked!r})"]) as parent:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.1)
+            assert parent.poll() is None
+        parent.terminate()
+        assert parent.wait(timeout=30) == 143
+    assert (tmp_path / "ended").exists()
