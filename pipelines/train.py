@@ -8,10 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from embedder.training.sharding import world
 from embedder.training.train import train as learn
 from pipelines.config import RecipeError, build, read_table
 from pipelines.runner import Cluster
+from pipelines.together import failed, together
 
 Said = tuple[str, ...]
 REFUSED = ".refused"  # in a training's folder: why Ray's workers would not go on
@@ -64,7 +63,7 @@ def train(
     cfg = load_config(config, changes)
     if address:
         cfg.share(processes)
-        told = {"run": _whole(run), "config": config, "out": _whole(str(folder)), "data": data, "changes": changes}
+        told = {"run": _whole(run), "config": _placed(cfg), "out": _whole(str(folder)), "data": data}
         with Cluster(run, processes, None if address == "local" else address) as cluster:
             cluster.train(as_worker, told)
         if (refused := folder / REFUSED).exists():
@@ -85,9 +84,9 @@ def watching(knn: Sequence[str | Path] | None) -> Said:
 
 def as_worker(told: dict[str, Any]) -> None:
     """One of the processes that Ray Train joined: they share the group that it made."""
-    config, folder = load_config(told["config"], told["changes"]), Path(told["out"])
+    folder = Path(told["out"])
     try:
-        _here(config, told["run"], told["data"], folder)
+        _here(told["config"], told["run"], told["data"], folder)
     except (ValueError, FloatingPointError) as error:  # to begin again would end the same way
         folder.mkdir(parents=True, exist_ok=True)
         (folder / REFUSED).write_text(str(error))
@@ -96,6 +95,13 @@ def as_worker(told: dict[str, Any]) -> None:
 def _whole(path: str) -> str:
     """Processes of a cluster start elsewhere."""
     return path if "://" in path else str(Path(path).absolute())
+
+
+def _placed(cfg: TrainConfig) -> TrainConfig:
+    """With the whole paths of what it names: of files, not of encoders by name."""
+    start = _whole(cfg.loop.start) if Path(cfg.loop.start).exists() and cfg.loop.start else cfg.loop.start
+    teacher = _whole(cfg.loop.teacher) if cfg.loop.teacher else cfg.loop.teacher
+    return replace(cfg, loop=replace(cfg.loop, start=start, teacher=teacher))
 
 
 def _here(cfg: TrainConfig, run: str, data: str | None, folder: Path) -> Path:
@@ -115,30 +121,9 @@ def _here(cfg: TrainConfig, run: str, data: str | None, folder: Path) -> Path:
 
 
 def _several(run: str, config: str, folder: Path, data: str | None, changes: Said, processes: int) -> Path:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
-               "-m", "pipelines.train", run, "--config", config, "--out", str(folder)]  # fmt: skip
-    command += ["--data", data] if data else []
-    command += [word for change in changes for word in ("--set", change)]
-    if waited(command):
-        raise RuntimeError("a training process failed; its message is above")
+    words = ["-m", "pipelines.train", run, "--config", config, "--out", str(folder)] + (["--data", data] if data else [])
+    together(processes, *words, *(word for change in changes for word in ("--set", change)))
     return folder / NAME
-
-
-def waited(command: Sequence[str]) -> int:
-    """How a command ended; whatever ends this process before, SIGTERM too, is passed on to it as SIGTERM."""
-    before = signal.signal(signal.SIGTERM, _ended)
-    try:
-        with subprocess.Popen(command) as started:
-            try:
-                return started.wait()
-            finally:
-                started.terminate()  # nothing, where it has ended
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _ended(number: int, _: object) -> None:
-    raise SystemExit(128 + number)
 
 
 def _launched() -> bool:
@@ -168,7 +153,7 @@ def main() -> None:
     try:
         train(args.run, args.config, args.out, args.data, (*args.changes, *watching(args.knn)))
     except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
-        print(f"curate: {error}", file=sys.stderr)
+        failed(error)
         raise SystemExit(1) from error
 
 

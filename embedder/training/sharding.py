@@ -5,12 +5,17 @@ Source: DINOv2 paper, section 5 ("Fully-Sharded Data Parallel"): bf16 products; 
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from embedder.training.student_teacher import StudentTeacher
+
+# Class tokens are a view of all tokens; nobody writes into them.
+warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
 
 
 def world() -> tuple[int, int]:

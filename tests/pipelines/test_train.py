@@ -9,10 +9,12 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import psutil
 import pytest
 import tomli_w
 
 from embedder.encoder import load_encoder
+from pipelines.together import together
 from pipelines.train import REFUSED, as_worker, train
 from tests.embedder.training.drawn import run_folder, tiny
 
@@ -38,17 +40,35 @@ def test_two_workers_of_a_cluster_train_as_one_process_does(tmp_path: Path) -> N
 
 
 def test_what_cannot_be_trained_is_not_tried_again(tmp_path: Path) -> None:
-    told = {"run": str(tmp_path), "config": str(config(tmp_path / "tiny.toml")), "out": str(tmp_path / "out"), "data": None}
-    as_worker({**told, "changes": ()})  # ends like work that is done: Ray would start a worker that raises anew
+    told = {"run": str(tmp_path), "config": tiny(), "out": str(tmp_path / "out"), "data": None}
+    as_worker(told)  # ends like work that is done: Ray would start a worker that raises anew
     assert "there is no manifest" in (tmp_path / "out" / REFUSED).read_text()
 
 
 def test_what_ends_a_training_ends_its_processes(tmp_path: Path) -> None:
-    asked = ["sh", "-c", f"trap 'touch {tmp_path}/ended; exit' TERM; touch {tmp_path}/begun; while :; do sleep 0.1; done"]
-    with subprocess.Popen([sys.executable, "-c", f"from pipelines.train import waited; waited({asked!r})"]) as parent:
-        while not (tmp_path / "begun").exists():
+    asked = f"import os, time; open('{tmp_path}/' + str(os.getpid()), 'w').close(); time.sleep(300)"
+    script = f"from pipelines.together import together; together(2, '-c', {asked!r})"
+    with subprocess.Popen([sys.executable, "-c", script]) as parent:
+        while len(started := list(tmp_path.iterdir())) < 2:
             time.sleep(0.1)
             assert parent.poll() is None
         parent.terminate()
-        assert parent.wait(timeout=30) == 143
-    assert (tmp_path / "ended").exists()
+        assert parent.wait(timeout=60) == 143
+    assert not any(psutil.pid_exists(int(path.name)) for path in started)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (
+            "from pipelines.together import failed; failed(ValueError('no such manifest')); raise SystemExit(1)",
+            "^no such manifest$",
+        ),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "process [01] of 2 failed: Signal 9"),
+        ("raise SystemExit(3)", "process [01] of 2 failed: it ended with 3; its message is above"),
+    ],
+)
+def test_what_a_process_dies_of_is_told_once(asked: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError, match=told):
+        together(2, "-c", asked)
+    assert capfd.readouterr().err == ""
