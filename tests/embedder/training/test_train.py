@@ -103,7 +103,7 @@ def test_another_manifest_is_refused(whole: Path, tmp_path: Path) -> None:
 
 
 def test_another_model_is_refused(run: Path, whole: Path) -> None:
-    with pytest.raises(ValueError, match="no checkpoint of this model"):
+    with pytest.raises(ValueError, match="a checkpoint of another model"):
         train(tiny(model={"depth": 3}), str(run), whole, **quiet)
 
 
