@@ -33,7 +33,7 @@ LEAST = 256  # centroids, and twice the dimensions, below which sketches do not 
 AXES = (32, 48, 64, 96, 128, 192, 256)  # that are tried
 COARSE = 32  # of them, along which a row's centroid is guessed
 SAMPLE = 1024  # rows that tell which pays
-# Prices in whole products. Of looking, and of a share of the axes: in float32 (AVX2), in bfloat16 (AVX512-BF16).
+# Prices in whole products. Of looking, and of a share of the axes: in float32 (AVX2), in bfloat16 (AVX512-BF16, roughly).
 WHOLE, HALF = (0.2, 1.1), (0.1, 0.45)
 GUESS, PAIR = 0.25, 30.0  # of a guess, of a share of the pairs
 
