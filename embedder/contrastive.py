@@ -16,6 +16,7 @@ import copy
 import math
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -28,7 +29,7 @@ from embedder.augment import EDITS, GENTLE, AugmentConfig, ease, make_view
 from embedder.copy_losses import info_nce, koleo
 from embedder.copynet import CopyNet
 from embedder.drawings import draw_pictures
-from embedder.encoder import normalise, save_weights
+from embedder.encoder import native_bfloat16, normalise, save_weights
 from embedder.pictures import Pictures, read_pictures
 from embedder.teacher import Teacher, fit_teacher
 from embedder.vit import VisionTransformer, VitConfig, with_projection
@@ -58,6 +59,8 @@ class TrainConfig:
     ema: float = 0.99
     stored_side: int = 160  # pixels that large images are kept at
     drawn: int = 0  # drawn pictures added as a folder of their own
+    halved: bool = False  # products in bfloat16 where the CPU has it
+    keep_minutes: float = 0.0  # how often the average is written beside `out`, for a learning curve; 0: never
     first_share: float = 0.0  # share of a batch drawn from the first folder; 0 is in proportion to size
     checkpoint_seconds: float = 60.0
     seed: int = 0
@@ -79,12 +82,14 @@ DEFAULTS = {
     "vit": TrainConfig(
         network="vit",
         augment=GENTLE,
-        batch=64,
+        batch=128,
         lr=1.5e-3,
         weight_decay=0.05,
         contrast=0.0,
         teach=1.0,
-        ema=0.995,
+        ema=0.998,
+        halved=True,
+        keep_minutes=10.0,
         drawn=3000,
         first_share=0.92,
         vit=VitConfig(side=64, depth=8, stem=True, pool="grid", cells=2),
@@ -110,10 +115,10 @@ class Learner(nn.Module):
             self.head = nn.Sequential(nn.Linear(width, 512), nn.ReLU(), nn.Linear(512, 128))
         self.to_teacher: nn.Linear | nn.Identity = nn.Linear(width, teacher_dim) if teacher_dim else nn.Identity()
 
-    def forward(self, view_N3VV: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, view_N3VV: Tensor) -> tuple[Tensor, ...]:
         """Returns unit rows: the descriptors to contrast (N, E), and the guesses of the targets (N, teacher_dim)."""
         feature = self.net.raw(view_N3VV) if isinstance(self.net, CopyNet) else self.net.pooled(view_N3VV)
-        return functional.normalize(self.head(feature), dim=1), functional.normalize(self.to_teacher(feature), dim=1)
+        return tuple(functional.normalize(layer(feature).float(), dim=1) for layer in (self.head, self.to_teacher))
 
 
 @torch.no_grad()
@@ -159,7 +164,8 @@ def losses(
     """The weighted terms of one batch of uint8 images; their sum is minimised. done: share of the training, 0 to 1."""
     views = [make_view(image_B3SS, edits(cfg, done, view), generator) for view in range(2 if cfg.contrast else 1)]
     pixels_N3VV = normalise(torch.cat([edited for _, edited in views]))
-    z_NE, guess_NT = learner(pixels_N3VV.to(memory_format=torch.channels_last))
+    with torch.autocast("cpu", torch.bfloat16, enabled=cfg.halved and native_bfloat16("cpu")):
+        z_NE, guess_NT = learner(pixels_N3VV.to(memory_format=torch.channels_last))
     terms: dict[str, Tensor] = {}
     if cfg.contrast:
         terms["contrast"] = cfg.contrast * info_nce(z_NE, cfg.temperature)
@@ -239,9 +245,17 @@ def update_average(state: State, momentum: float) -> None:
         kept.copy_(new)
 
 
+def pairs(pictures: Pictures, cfg: TrainConfig, count: int = 20_000) -> Iterator[tuple[Tensor, Tensor]]:
+    """Two views each of pictures of the largest folder, cut and changed as in the training."""
+    generator = torch.Generator().manual_seed(cfg.seed)
+    for part in pictures.sample(count, seed=cfg.seed + 1).split(500):
+        one, other = (make_view(part, cfg.augment, generator)[1] for _ in range(2))
+        yield one, other
+
+
 def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
     """Train for `cfg.minutes` and write `out`; a second call resumes from `out` + ".checkpoint", where there is one."""
-    teacher = fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, seed=cfg.seed) if cfg.teach else None
+    teacher = fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, pairs(pictures, cfg)) if cfg.teach else None
     if cfg.drawn:
         pictures = Pictures((*pictures.folders, draw_pictures(cfg.drawn, pictures.folders[0].shape[-1], cfg.seed)))
     state, checkpoint = new_state(cfg, teacher), Path(f"{out}.checkpoint")
@@ -249,6 +263,7 @@ def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
         state.load(checkpoint)
     clock = saved = reported = time.monotonic()
     while state.seconds < 60 * cfg.minutes:
+        before = state.seconds
         terms = train_step(state, cfg, pictures.batch(cfg.batch, cfg.first_share, state.generator), teacher)
         now = time.monotonic()
         state.seconds, clock = state.seconds + now - clock, now
@@ -256,6 +271,9 @@ def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
             reported = now
             seen = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
             print(f"step {state.step}  minute {state.seconds / 60:.1f}  {seen}", flush=True)
+        if cfg.keep_minutes and state.seconds // (60 * cfg.keep_minutes) > before // (60 * cfg.keep_minutes):
+            name = f"{out.stem}-{round(state.seconds / 60)}{out.suffix}"
+            save_weights(out.with_name(name), fold_head(state.average), cfg.augment.side)
         if now - saved > cfg.checkpoint_seconds:
             saved = now
             state.save(checkpoint)
