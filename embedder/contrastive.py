@@ -271,9 +271,10 @@ def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
             reported = now
             seen = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
             print(f"step {state.step}  minute {state.seconds / 60:.1f}  {seen}", flush=True)
-        if cfg.keep_minutes and state.seconds // (60 * cfg.keep_minutes) > before // (60 * cfg.keep_minutes):
-            name = f"{out.stem}-{round(state.seconds / 60)}{out.suffix}"
-            save_weights(out.with_name(name), fold_head(state.average), cfg.augment.side)
+        keep = 60 * cfg.keep_minutes
+        if keep and state.seconds // keep > before // keep:
+            path = out.with_stem(f"{out.stem}-{int(state.seconds // keep)}")
+            save_weights(path, fold_head(state.average), cfg.augment.side)
         if now - saved > cfg.checkpoint_seconds:
             saved = now
             state.save(checkpoint)

@@ -54,25 +54,26 @@ def _enlarge(image_B3SS: Tensor, side: int) -> Tensor:
     return torch.nn.functional.interpolate(image_B3SS, size=(side, side), mode="bilinear")
 
 
-def read_tars(folder: Path, suffix: str = ".jpg") -> Iterator[tuple[str, bytes]]:
-    """Yields (key, bytes) of every member that ends in `suffix`, in the order of the sorted tars. Raises ValueError for none,
-    or a damaged one."""
+def read_tars(folder: Path, *suffixes: str) -> Iterator[tuple[str, bytes]]:
+    """Yields (key, bytes) of every member that ends in one of `suffixes`, else in .jpg, in the order of the sorted tars. Raises
+    ValueError for none, or a damaged one."""
     paths = sorted(Path(folder).glob("*.tar"))
     if not paths:
         raise ValueError(f"no .tar files in {folder}")
     for path in paths:
         try:
-            yield from _members(path, suffix)
+            yield from _members(path, suffixes or (".jpg",))
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is no whole tar: {one_line(error)}") from error
 
 
-def _members(path: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
+def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(path) as tar:
         for member in tar:
-            file = tar.extractfile(member) if member.name.endswith(suffix) else None
+            key, dot, kind = member.name.rpartition(".")
+            file = tar.extractfile(member) if (dot + kind).lower() in suffixes else None
             if file is not None:
-                yield member.name.removesuffix(suffix), file.read()
+                yield key, file.read()
 
 
 def read_pictures(folders: list[Path], side: int, *, enlarge: bool = False) -> Pictures:

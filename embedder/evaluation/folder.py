@@ -15,8 +15,8 @@ _SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif",
 def labelled(where: Path) -> Iterator[Item]:
     """Yields (name, class, bytes), sorted by name inside a folder and in the file's order for a CSV.
 
-    where: DIR/CLASS/.../image, a folder of tars with KEY.jpg and KEY.cls, or a CSV with a header and the columns file and
-    label, whose files are relative to the CSV. Raises ValueError for anything else.
+    where: DIR/CLASS/.../image, a folder of tars with images (KEY.jpg, KEY.png ...) and KEY.cls, or a CSV with a header and
+    the columns file and label, whose files are relative to the CSV. Raises ValueError for anything else.
     """
     where = Path(where)
     if where.suffix.lower() == ".csv" and where.is_file():
@@ -50,7 +50,7 @@ def _tars(where: Path) -> Iterator[Item]:
     classes = {key: data.decode().strip() for key, data in read_tars(where, ".cls")}
     if not classes:
         raise ValueError(f"the tars of {where} hold no .cls members, so no classes")
-    for key, data in read_tars(where, ".jpg"):
+    for key, data in read_tars(where, *_SUFFIXES):
         if key in classes:
             yield key, classes[key], data
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,8 @@ from embedder.training.resident import Resident
 from embedder.training.sharding import world
 from embedder.training.student_teacher import GLOBALS, Losses, StudentTeacher, Views
 from embedder.training.watch import knn_top1, told
+
+UNSEEN = {"loop.log_every", "loop.checkpoint_every", "loop.keep", "loop.knn", "data.workers"}  # change nothing that is learned
 
 
 @dataclass
@@ -55,7 +58,7 @@ def train(
     """
     state = begun(cfg, data, folder, device, run)
     with checkpoint.claimed(folder):
-        state = resumed(state)
+        state = resumed(state, say)
         log = Log(folder, state.step) if world()[0] == 0 else None
         images = Ahead(iter(state.batches))
         watch(state, log, say)
@@ -211,14 +214,20 @@ def finish(state: State) -> None:
     state.writing = None
 
 
-def resumed(state: State) -> State:
-    """The state of the folder's last checkpoint, if it has one. Raises ValueError if that was trained on other data."""
+def resumed(state: State, say: Callable[[str], None] = print) -> State:
+    """The state of the folder's last checkpoint, if it has one; says what of the config is another now. Raises ValueError if
+    that was trained on other data, or further than is asked for."""
     saved = checkpoint.found(state.folder)
     if not saved:
         return state
     loop = checkpoint.load(saved[-1], state.pair, state.optimizer)
     if loop["data"] != state.batches.digest:
         raise ValueError(f"{state.folder} was trained on another manifest; train into another folder")
+    if loop["step"] > state.cfg.schedule.steps:
+        asked = state.cfg.schedule.steps
+        raise ValueError(f"{state.folder} is at step {loop['step']}, and schedule.steps is {asked}; train into another folder")
+    if (changed := changes(loop["config"], state.cfg)) and world()[0] == 0:
+        say(f"goes on from step {loop['step']} with another config: {', '.join(changed)}")
     state.batches.load_state_dict(loop["batches"])
     if loop["config"]["loop"].get("knn") == list(state.cfg.loop.knn):  # figures of other images would be no comparison
         state.knn = loop["knn"]
@@ -227,3 +236,14 @@ def resumed(state: State) -> State:
         torch.set_rng_state(torch.tensor(loop["torch"], dtype=torch.uint8))
     state.step = state.since = int(loop["step"])
     return state
+
+
+def changes(before: dict[str, Any], cfg: TrainConfig) -> list[str]:
+    """What differs from the config of a checkpoint, as section.key before -> now; how it is watched aside."""
+    now = json.loads(json.dumps(asdict(cfg)))  # tuples as they are read back
+    return [
+        f"{section}.{key} {before[section][key]} -> {value}"
+        for section, values in now.items()
+        for key, value in values.items()
+        if f"{section}.{key}" not in UNSEEN and key in before.get(section, {}) and before[section][key] != value
+    ]

@@ -17,6 +17,7 @@ from embedder.contrastive import (
     fold_head,
     learning_rate,
     new_state,
+    pairs,
     train,
     train_step,
 )
@@ -65,7 +66,7 @@ def test_edits_grow_then_stay_and_finish_larger() -> None:
 def fall(cfg: TrainConfig, steps: int) -> tuple[float, float]:
     """Train for some steps on 16 drawn pictures; returns the mean summed loss of the first and last ten steps."""
     pictures = Pictures((draw_pictures(16, 40),))
-    teacher = fit_teacher(pictures.folders[0].float() / 255, centres=24, width=16) if cfg.teach else None
+    teacher = fit_teacher(pictures.folders[0].float() / 255, pairs(pictures, cfg), centres=24, width=16) if cfg.teach else None
     state, seen = new_state(cfg, teacher), []
     for _ in range(steps):
         state.seconds += 1.0
@@ -112,8 +113,19 @@ def test_training_writes_an_encoder_and_a_second_call_resumes(tmp_path: Path) ->
     assert again.seconds > first.seconds
 
 
+def test_the_average_is_kept_along_the_way(tmp_path: Path) -> None:
+    pictures, out = Pictures((draw_pictures(40, 40),)), tmp_path / "tiny.safetensors"
+    train(pictures, replace(VIT, batch=8, minutes=2 / 60, keep_minutes=1 / 60), out)
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {
+        "tiny.safetensors",
+        "tiny-1.safetensors",
+        "tiny-2.safetensors",
+    }
+
+
 def test_folded_transformer_guesses_the_targets() -> None:
-    teacher = fit_teacher(draw_pictures(40, 40).float() / 255, centres=8, width=8)
+    pictures = draw_pictures(40, 40)
+    teacher = fit_teacher(pictures.float() / 255, pairs(Pictures((pictures,)), VIT), centres=8, width=8)
     learner = new_state(VIT, teacher).learner.eval()
     image = torch.randn(3, 3, 32, 32)
     assert fold_head(learner).dim == teacher.dim

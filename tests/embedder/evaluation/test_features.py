@@ -42,7 +42,7 @@ def test_folder_csv_and_tars_hold_the_same(tmp_path: Path) -> None:
     (tmp_path / "tars").mkdir()
     with tarfile.open(tmp_path / "tars" / "a.tar", "w") as tar:
         for n, (label, data) in enumerate(wanted):
-            for suffix, part in ((".jpg", data), (".cls", label.encode())):
+            for suffix, part in (((".jpg", ".PNG")[n % 2], data), (".cls", label.encode())):
                 member = tarfile.TarInfo(f"{n}{suffix}")
                 member.size = len(part)
                 tar.addfile(member, io.BytesIO(part))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,14 @@ def test_another_manifest_is_refused(whole: Path, tmp_path: Path) -> None:
 def test_another_model_is_refused(run: Path, whole: Path) -> None:
     with pytest.raises(ValueError, match="a checkpoint of another model"):
         train(tiny(model={"depth": 3}), str(run), whole, **quiet)
+
+
+def test_another_config_is_told_and_a_shorter_one_refused(run: Path, whole: Path, tmp_path: Path) -> None:
+    folder, said = Path(shutil.copytree(whole, tmp_path / "copy")), list[str]()
+    train(tiny(optim={"clip": 1.0}, loop={"log_every": 2}), str(run), folder, say=said.append)
+    assert said[0] == "goes on from step 12 with another config: optim.clip 3.0 -> 1.0"
+    with pytest.raises(ValueError, match=r"is at step 12, and schedule\.steps is 8"):
+        train(tiny(schedule={"steps": 8}), str(run), folder, **quiet)
 
 
 def test_what_is_not_finite_stops_before_anything_moves(run: Path, tmp_path: Path) -> None:
