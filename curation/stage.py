@@ -149,14 +149,14 @@ class RoundsStage:
 
     rounds(n): the stages of round n, 0 first; their nouns begin with a dot: they are scratch, and go when all is done.
     They consume `consumes`, and one another. ended(n, store): whether round n, which is done, was the last.
-    last(n): makes the parts of the noun itself, after round n.
+    last(n): the stages after round n, the noun itself the last of them.
     """
 
     name: str
     consumes: tuple[str, ...]
     rounds: Callable[[int], tuple[PlannedStage, ...]]
     ended: Callable[[int, Store], bool]
-    last: Callable[[int], PlannedStage]
+    last: Callable[[int], tuple[PlannedStage, ...]]
     version: int
     weights: Callable[[Any], str] = no_weights
 

@@ -166,6 +166,15 @@ class Store:
         with self.fs.open(self.path(noun, f"part-{number:05d}.parquet"), "rb") as file:
             return pq.ParquetFile(file).read(columns=columns, use_threads=False)
 
+    def rows(self, noun: str, number: int, start: int, stop: int, columns: list[str]) -> pa.Table:
+        """Rows `start` to `stop` of a finished part; only the row groups that hold them are read."""
+        with self.fs.open(self.path(noun, f"part-{number:05d}.parquet"), "rb") as file:
+            opened = pq.ParquetFile(file)
+            ends = np.cumsum([opened.metadata.row_group(n).num_rows for n in range(opened.num_row_groups)])
+            first, last = np.searchsorted(ends, [start, stop - 1], side="right")
+            held = opened.read_row_groups(range(int(first), int(last) + 1), columns, use_threads=False)
+        return held.slice(start - (int(ends[first - 1]) if first else 0), stop - start)
+
     def schema(self, noun: str, number: int) -> pa.Schema:
         """The columns of a finished part."""
         with self.fs.open(self.path(noun, f"part-{number:05d}.parquet"), "rb") as file:
@@ -183,6 +192,9 @@ class Parts:
 
     def part(self, number: int, columns: list[str] | None = None) -> pa.Table:
         return self.store.part(self.noun, number, columns)
+
+    def rows(self, number: int, start: int, stop: int, columns: list[str]) -> pa.Table:
+        return self.store.rows(self.noun, number, start, stop, columns)
 
     def kept_part(self, number: int, columns: list[str] | None = None) -> pa.Table:
         """A part without its dropped rows; `columns` need not name the verdict's."""

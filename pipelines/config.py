@@ -17,7 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import tomli_w
 
 from curation.stages.cells import CellsConfig
-from curation.stages.clusters import ClustersConfig
+from curation.stages.centroids import ClustersConfig
 from curation.stages.descriptors import DescriptorsConfig
 from curation.stages.edges import EdgesConfig
 from curation.stages.embeddings import EmbeddingsConfig

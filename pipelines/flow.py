@@ -13,6 +13,7 @@ from curation.align import least_cosine
 from curation.stage import CopyEncoder, Encoder, Stage
 from curation.stages import (
     cells,
+    centroids,
     clusters,
     descriptors,
     edges,
@@ -122,8 +123,8 @@ FLOW: tuple[Step, ...] = (
     Step(edges.STAGE, lambda r: r.edges_config),  # pairs of copies
     Step(survivors.STAGE, lambda r: r.survivors_config),  # one image of every group, none that copies a protected one
     Step(embed, lambda r: r.embeddings),  # a feature per surviving image
-    Step(clusters.CENTROIDS, lambda r: r.clusters),  # k-means on the pool
-    Step(clusters.PASSES, lambda r: r.clusters),  # how it went
+    Step(centroids.CENTROIDS, lambda r: r.clusters),  # k-means on the pool
+    Step(centroids.PASSES, lambda r: r.clusters),  # how it went
     Step(clusters.CLUSTERS, lambda r: r.clusters),  # the cluster of every image
     Step(neighbors.INDEXES, lambda r: r.neighbors_config),  # what the pool is searched by: built and measured once
     Step(neighbors.STAGE, lambda r: r.neighbors_config),  # the pool images most like each seed image

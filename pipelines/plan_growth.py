@@ -110,6 +110,12 @@ def clusters_of(recipe: Recipe, images: float) -> float:
     return min(images, asked or min(100_000, math.ceil(2 * math.sqrt(images))))
 
 
+def asked_of(recipe: Recipe, k: float) -> float:
+    """Centroids that a row is compared with in a pass of each of the stages of the first level."""
+    cut = recipe.clusters.split
+    return k if cut == 1 else k / cut + cut
+
+
 def counted(noun: str, images: float, tries: Sequence[Tried], recipe: Recipe, rates: Rates) -> float:
     """Seconds that a noun takes for products and for pairs that are looked at."""
     seeds = sum(tries[-1].seeds.values())
@@ -119,7 +125,7 @@ def counted(noun: str, images: float, tries: Sequence[Tried], recipe: Recipe, ra
     adds = {
         "grid": 0.0 if exact(recipe, rivals) else _fitting_cells(recipe, rivals, rates),
         "edges": _pairs_met(recipe, rivals) * rates.copy_dim,
-        "centroids": fitted * k * rates.dim * recipe.clusters.iterations * (rates.workers if alone else 1),
+        "centroids": fitted * asked_of(recipe, k) * rates.dim * recipe.clusters.iterations * (rates.workers if alone else 1),
         "clusters": (images + seeds) * k * rates.dim,
         "neighbors": seeds * images * rates.dim,
     }

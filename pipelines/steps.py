@@ -114,13 +114,21 @@ def _rounds(job: Job, stage: RoundsStage, cfg: Any, made_by: str, found: Mapping
         while number < 0 or not stage.ended(number, job.store):
             number += 1
             for each in stage.rounds(number):
-                own = fingerprint(print_, each.name, [[r.digest for r in job.receipts[n].values()] for n in each.consumes])
-                job.receipts[each.name] = _made(job, each, cfg, own, job.store.receipts(each.name), bar)
-        made = _made(job, stage.last(number), cfg, print_, found, bar)
+                _scratch(job, each, cfg, print_, bar)
+        *before, noun = stage.last(number)
+        for each in before:
+            _scratch(job, each, cfg, print_, bar)
+        made = _made(job, noun, cfg, print_, found, bar)
         bar.close(made.values())
     job.store.discard_folder(stage.scratch)
     job.receipts = {noun: receipts for noun, receipts in job.receipts.items() if not noun.startswith(stage.scratch)}
     return made
+
+
+def _scratch(job: Job, stage: PlannedStage, cfg: Any, made_by: str, bar: Bar) -> None:
+    """What was committed of it is not done again."""
+    own = fingerprint(made_by, stage.name, [[r.digest for r in job.receipts[noun].values()] for noun in stage.consumes])
+    job.receipts[stage.name] = _made(job, stage, cfg, own, job.store.receipts(stage.name), bar)
 
 
 def _whole(job: Job, stage: WholeStage, cfg: Any, made_by: str, found: Mapping[int, Receipt]) -> dict[int, Receipt]:

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.kmeans.lloyd import Ints, Partial
+from curation import records
+from curation.kmeans.lloyd import Floats, Ints, Partial
 
 
 def partial_table(part: Partial) -> pa.Table:
@@ -36,6 +37,20 @@ def partial_of(table: pa.Table) -> Partial:
         sums=values[own], sizes=table["images"].to_numpy()[own], gain=float.fromhex(said["gain"]), moved=said["moved"],
         spare=values[~own].astype(np.float32), fits=table["fit"].to_numpy()[~own],
     )  # fmt: skip
+
+
+def level_table(c: Floats, images: Ints, number: int = 1) -> pa.Table:
+    """records.CENTROIDS of one level, without parents."""
+    columns = [range(len(c)), images, list(c), [number] * len(c), [None] * len(c)]
+    arrays = [pa.array(column, f.type) for column, f in zip(columns, records.CENTROIDS, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=records.CENTROIDS)
+
+
+def first_level(table: pa.Table) -> Floats:
+    """Centroids (K, D) float32 of the first level."""
+    first = table.filter(pc.equal(table["level"], 1))["centroid"].combine_chunks()
+    dims = len(first[0]) if len(first) else 1
+    return np.asarray(first.flatten(), np.float32).reshape(-1, dims) if len(first) else np.zeros((0, 1), np.float32)
 
 
 def tree(centroids: pa.Table) -> tuple[list[Ints], int]:

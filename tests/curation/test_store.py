@@ -49,6 +49,14 @@ def test_a_part_comes_back_as_it_was(any_store):
     assert next(parts.kept())[1].column_names == table.column_names
 
 
+def test_rows_of_a_part_across_row_groups(any_store):
+    table = pa.table({"n": range(100), "other": range(100)}).replace_schema_metadata({"row_group": "16"})
+    any_store.write_part("noun", 3, table, "p")
+    for start, stop in ((0, 100), (0, 1), (15, 17), (16, 32), (31, 33), (99, 100), (5, 90)):
+        found = any_store.parts("noun").rows(3, start, stop, ["n"])
+        assert found.to_pydict() == {"n": list(range(start, stop))}
+
+
 def test_parts_are_listed_in_order_and_found_again_by_a_copy_of_the_store(any_store):
     for part in (3, 0, 12):
         put(any_store, "images", [image_row(part)], records.IMAGES, part)

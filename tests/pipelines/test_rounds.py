@@ -76,7 +76,8 @@ def test_the_same_with_three_workers_after_a_kill(one_worker: bytes, tmp_path: P
 
 def main() -> None:
     """Fit the centroids of a run folder in passes, however few its images."""
-    from curation.stages import clusters
+    from curation.stages import centroids as fits
+    from curation.stages.centroids import ClustersConfig
     from pipelines.config import Recipe
     from pipelines.flow import Step
     from pipelines.progress import Progress
@@ -84,12 +85,12 @@ def main() -> None:
     from pipelines.steps import Job, do
 
     root, workers = sys.argv[1:]
-    cfg = clusters.ClustersConfig(k=24, iterations=5, alone_rows=100)
+    cfg = ClustersConfig(k=24, iterations=5, alone_rows=100, split=3)
     with Cluster(root, int(workers)) as cluster:
         store = Store(root)
         job = Job(store, Recipe(), cluster, Progress(quiet=True))
         job.receipts = {noun: store.receipts(noun) for noun in ("images", "embeddings")}
-        do(job, Step(clusters.CENTROIDS, lambda _: cfg))
+        do(job, Step(fits.CENTROIDS, lambda _: cfg))
     centroids = np.array(store.part("centroids", 0)["centroid"].to_pylist())
     assert centroids.shape == (24, 16)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from curation import records
+from curation import cuts, records
 from curation.stage import PlannedStage
-from curation.stages import clusters
-from curation.stages.clusters import ClustersConfig, assign, centroid_matrix
+from curation.stages import centroids as fits
+from curation.stages.centroids import ClustersConfig
+from curation.stages.clusters import assign, centroid_matrix
 from curation.store import Store
-from tests.curation.making import POOL, image_row, name, put, put_vectors, run, turned
+from tests.curation.making import POOL, image_row, name, put, put_vectors, run, turned, unit_rows
 
 
 def world(store: Store, images: dict[int, tuple[float, list[str]]], per_part: int = 7) -> None:
@@ -25,11 +27,12 @@ def world(store: Store, images: dict[int, tuple[float, list[str]]], per_part: in
 def fitted(store: Store, cfg: ClustersConfig) -> pa.Table:
     """records.CENTROIDS, made round by round without workers."""
     number = -1
-    while number < 0 or not clusters.ended(number, store):
+    while number < 0 or not fits.ended(number, store):
         number += 1
-        for stage in clusters.rounds(number):
+        for stage in fits.rounds(number):
             made(store, stage, cfg)
-    made(store, clusters.last(number), cfg)
+    for stage in fits.last(number):
+        made(store, stage, cfg)
     table = store.part("centroids", 0)
     assert table.schema.equals(records.CENTROIDS)
     return table
@@ -74,7 +77,7 @@ def test_no_pool_no_clusters(store):
 
 
 def test_a_large_pool_is_sampled_by_id(store, monkeypatch):
-    monkeypatch.setattr(clusters, "PER_CENTROID", 10)
+    monkeypatch.setattr(fits, "PER_CENTROID", 10)
     images = {n: (n * 0.3, POOL) for n in range(400)}
     world(store, images, 100)
     one = fitted(store, ClustersConfig(k=8))
@@ -117,13 +120,41 @@ def test_a_large_sample_is_fitted_pass_by_pass(store):
 def test_how_it_went_is_told(store):
     world(store, THREE)
     fitted(store, ClustersConfig(k=3, alone_rows=10))
-    ((_, table),) = run(clusters.tell, store, ["centroids"], ClustersConfig())
+    ((_, table),) = run(fits.tell, store, ["centroids"], ClustersConfig())
     rows = table.to_pylist()
     assert [row["pass"] for row in rows] == list(range(1, len(rows) + 1))
     assert rows[0]["moved"] == 30
     assert rows[-1]["empties"] == 0
     assert {row["images"] for row in rows} == {30}
     assert 0.99 < rows[-1]["objective"] <= 1
+
+
+@pytest.mark.parametrize("lot_rows", [40, 10_000])
+def test_a_level_in_two_stages_is_about_as_good_as_one(store, monkeypatch, lot_rows):
+    monkeypatch.setattr(cuts, "LOT_ROWS", lot_rows)
+    x = unit_rows(600, 6, 1)
+    for part in range(4):
+        some = range(part * 150, part * 150 + 150)
+        put(store, "images", [image_row(n, POOL) for n in some], records.IMAGES, part)
+        put_vectors(store, "embeddings", {n: x[n] for n in some}, part)
+    found = dict[int, pa.Table]()
+    for split in (1, 8):
+        found[split] = fitted(store, ClustersConfig(k=60, split=split))
+    one, two = (np.array(table["centroid"].to_pylist()) for table in found.values())
+    assert len(one) == 60
+    assert 55 <= len(two) <= 64
+    assert found[8]["cluster"].to_pylist() == list(range(len(two)))
+    assert sum(found[8]["images"].to_pylist()) == 600
+    near = [(x @ c.T).max(axis=1).mean() for c in (one, two)]
+    assert near[1] > 1 - 1.15 * (1 - near[0])
+
+
+def test_levels_above_one_in_two_stages(store):
+    world(store, {n: (7.0 * n, POOL) for n in range(40)})
+    table = fitted(store, ClustersConfig(levels=(12, 4), split=3))
+    fine = table.filter(pc.equal(table["level"], 1))
+    assert fine.num_rows <= 12
+    assert set(fine["parent"].to_pylist()) == {0, 1, 2, 3}
 
 
 def test_levels_are_clusters_of_clusters(store):
