@@ -4,23 +4,30 @@
 
 DIR holds tars of KEY.jpg (and, in --val, KEY.cls); FILE is Parquet with columns key, wnid.
 Protocol: DINOv2's (k = 20, cosine, votes weighted by softmax at 0.07 of the 200 nearest). Raw pixels: 32 x 32, first 256
-principal axes, same vote.
+principal axes, same vote. Random weights: the same network as it is before training. --teacher: the hand-made descriptors that
+the shipped network learned from, fitted on --train as in its training, too.
 The last line printed is one JSON object.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from curation.decode import decode
-from embedder.encoder import load_encoder
+from embedder.contrastive import DEFAULTS, pairs
+from embedder.encoder import Encoder, frozen, load_encoder
 from embedder.evaluation.knn import classify
-from embedder.pictures import read_tars
+from embedder.pictures import Pictures, read_tars
+from embedder.teacher import fit_teacher
+from embedder.vit import VisionTransformer
 
 NEIGHBOURS, AXES = 20, 256
 
@@ -37,53 +44,92 @@ def principal_axes(train_ND: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return mean_D, axes.flip(1)[:, :count]
 
 
-def read(folder: Path, name: str) -> tuple[list[str], Tensor, Tensor]:
-    """Returns keys, embeddings (N, E) and 32-pixel images as rows (N, 3072) in [0, 1]."""
-    encoder, keys, features, pixels, waiting = load_encoder(name), [], [], [], []
+@dataclass(frozen=True)
+class Read:
+    """A folder of N pictures: keys, those of the encoder's size (N, 3, S, S) and those of 32 pixels as rows, both uint8."""
+
+    keys: list[str]
+    picture_N3SS: Tensor
+    pixel_ND: Tensor
+
+    @property
+    def pixels(self) -> Tensor:
+        """The rows in [0, 1]."""
+        return self.pixel_ND.float() / 255
+
+
+def read(folder: Path, encoder: Encoder) -> Read:
+    """Decode every picture twice."""
+    keys, pictures, pixels = list[str](), list[Tensor](), list[Tensor]()
     for key, data in read_tars(folder):
         keys.append(key)
-        waiting.append(decode(data, encoder.side, encoder.fit))
+        pictures.append(decode(data, encoder.side, encoder.fit))
         pixels.append(decode(data, 32, "squash").flatten())
-        if len(waiting) == 256:
-            features.append(torch.as_tensor(encoder(torch.stack(waiting))))
-            waiting.clear()
-    if waiting:
-        features.append(torch.as_tensor(encoder(torch.stack(waiting))))
-    return keys, torch.cat(features), torch.stack(pixels).float() / 255
+    return Read(keys, torch.stack(pictures), torch.stack(pixels))
+
+
+def embedded(picture_N3SS: Tensor, network: Callable[[Tensor], Any]) -> Tensor:
+    """(N, E), 256 pictures at a time."""
+    return torch.cat([torch.as_tensor(network(part)) for part in picture_N3SS.split(256)])
+
+
+def untrained(encoder: Encoder) -> Encoder:
+    """The same network with the weights that a training would begin with."""
+    assert isinstance(encoder.network, VisionTransformer)
+    torch.manual_seed(0)
+    return frozen(VisionTransformer(encoder.network.config), encoder.device, name="random", side=encoder.side, fit=encoder.fit)
+
+
+def taught(train: Read) -> Callable[[Tensor], Tensor]:
+    """The teacher of embedder/contrastive.py, fitted on these pictures."""
+    cfg, pictures = DEFAULTS["vit"], Pictures((train.picture_N3SS,))
+    teacher = fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, pairs(pictures, cfg))
+    return lambda picture_B3SS: teacher(picture_B3SS.float() / 255)
 
 
 def main() -> None:
     """Embed, vote, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--val", type=Path, required=True)
     parser.add_argument("--encoder", default="vitti16-small")
+    parser.add_argument("--teacher", action="store_true", help="the hand-made descriptors, too")
     parser.add_argument("--json", action="store_true", help="print only the JSON object")
     args = parser.parse_args()
-    began = time.monotonic()
-    train_keys, train_ND, train_pixels = read(args.train, args.encoder)
-    val_keys, val_ND, val_pixels = read(args.val, args.encoder)
+    encoder, began = load_encoder(args.encoder), time.monotonic()
+    train, val = read(args.train, encoder), read(args.val, encoder)
+    features = embedded(train.picture_N3SS, encoder), embedded(val.picture_N3SS, encoder)
     seconds = time.monotonic() - began
     wnids = {row["key"]: row["wnid"] for row in pq.read_table(args.labels).to_pylist()}
     val_wnids = {key: data.decode().strip() for key, data in read_tars(args.val, ".cls")}
     number = {wnid: n for n, wnid in enumerate(sorted({*wnids.values(), *val_wnids.values()}))}
-    label_N = torch.tensor([number[wnids[key]] for key in train_keys])
-    truth_M = torch.tensor([number[val_wnids[key]] for key in val_keys])
-    mean, axes = principal_axes(train_pixels, AXES)
-    top1 = (vote(train_ND, label_N, val_ND, len(number)) == truth_M).double().mean().item()
-    raw_guess_M = vote((train_pixels - mean) @ axes, label_N, (val_pixels - mean) @ axes, len(number))
-    raw = (raw_guess_M == truth_M).double().mean().item()
-    result = {"top1": round(top1, 4), "top1_raw_pixels": round(raw, 4), "top1_vs_raw_pixels": round(top1 / raw, 3)}
+    label_N = torch.tensor([number[wnids[key]] for key in train.keys])
+    truth_M = torch.tensor([number[val_wnids[key]] for key in val.keys])
+
+    def top1(train_ND: Tensor, val_MD: Tensor) -> float:
+        return (vote(train_ND, label_N, val_MD, len(number)) == truth_M).double().mean().item()
+
+    own, (mean, axes) = top1(*features), principal_axes(train.pixels, AXES)
+    raw = top1((train.pixels - mean) @ axes, (val.pixels - mean) @ axes)
+    others: dict[str, Callable[[Tensor], Any]] = {"random_weights": untrained(encoder)}
+    others |= {"teacher": taught(train)} if args.teacher else {}
+    result: dict[str, Any] = {
+        "top1": round(own, 4),
+        "top1_raw_pixels": round(raw, 4),
+        "top1_vs_raw_pixels": round(own / raw, 3),
+    }
+    for name, network in others.items():
+        result[f"top1_{name}"] = round(top1(embedded(train.picture_N3SS, network), embedded(val.picture_N3SS, network)), 4)
     result |= {
         "encoder": args.encoder,
-        "train_images": len(train_keys),
-        "val_images": len(val_keys),
+        "train_images": len(train.keys),
+        "val_images": len(val.keys),
         "classes": len(number),
     }
-    result |= {"read_and_embed_images_per_s": round((len(train_keys) + len(val_keys)) / seconds, 1)}
+    result |= {"read_and_embed_images_per_s": round((len(train.keys) + len(val.keys)) / seconds, 1)}
     if not args.json:
-        print(f"k-NN top-1 {top1:.4f}; raw pixels {raw:.4f}; {top1 / raw:.2f} times raw pixels")
+        print(f"k-NN top-1 {own:.4f}; raw pixels {raw:.4f}; {own / raw:.2f} times raw pixels")
     print(json.dumps(result))
 
 

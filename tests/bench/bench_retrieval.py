@@ -23,8 +23,9 @@ import torch
 from curation import index
 from curation.index import Limits, search, shape
 from curation.index.inverted import GIB
+from embedder.encoder import load_encoder
 from embedder.pictures import read_tars
-from tests.bench.bench_knn import AXES, principal_axes, read
+from tests.bench.bench_knn import AXES, embedded, principal_axes, read
 
 K, PART, NOISE = 4, 100_000, 0.02
 
@@ -111,14 +112,15 @@ def main() -> None:
     wnids = {row["key"]: row["wnid"] for row in pq.read_table(args.labels).to_pylist()}
     own = {key: data.decode().strip() for key, data in read_tars(args.seeds, ".cls")}
     number = {wnid: n for n, wnid in enumerate(sorted(set(wnids.values())))}
-    seed_keys, seed_ND, seed_pixels = read(args.seeds, args.encoder)
-    pool_keys, pool_ND, pool_pixels = read(args.pool, args.encoder)
-    asking = torch.tensor([own.get(key) in number for key in seed_keys])
-    truth = np.array([number[own[key]] for key in seed_keys if own.get(key) in number])
-    classes = np.array([number[wnids[key]] for key in pool_keys])
+    encoder = load_encoder(args.encoder)
+    seed, images = (read(folder, encoder) for folder in (args.seeds, args.pool))
+    seed_ND, pool_ND = (embedded(one.picture_N3SS, encoder) for one in (seed, images))
+    asking = torch.tensor([own.get(key) in number for key in seed.keys])
+    truth = np.array([number[own[key]] for key in seed.keys if own.get(key) in number])
+    classes = np.array([number[wnids[key]] for key in images.keys])
     seeds, pool = unit(seed_ND[asking].numpy()), unit(pool_ND.numpy())
-    mean, axes = principal_axes(pool_pixels, min(AXES, len(pool_keys) - 1))
-    raw_seeds, raw_pool = (unit(((x - mean) @ axes).numpy()) for x in (seed_pixels[asking], pool_pixels))
+    mean, axes = principal_axes(images.pixels, min(AXES, len(images.keys) - 1))
+    raw_seeds, raw_pool = (unit(((x - mean) @ axes).numpy()) for x in (seed.pixels[asking], images.pixels))
     shipped, raw = precision(seeds, truth, pool, classes), precision(raw_seeds, truth, raw_pool, classes)
     blind = float(np.mean([(classes == c).mean() for c in truth]))
     result: dict[str, Any] = {
@@ -129,7 +131,7 @@ def main() -> None:
         "precision_at_4_vs_raw_pixels": round(shipped / raw, 2) if raw else None,
         "encoder": args.encoder,
         "seeds_asking": len(truth),
-        "pool_images": len(pool_keys),
+        "pool_images": len(images.keys),
     }
     if args.rows:
         queries = unit(np.concatenate([seed_ND.numpy(), pool_ND.numpy()]))
