@@ -1,7 +1,7 @@
 """Train the two small networks without labels, each in minutes on one CPU core.
 
     python -m embedder.contrastive --network copy --data seeds/ --data pool/ --minutes 75 --out copy.safetensors
-    python -m embedder.contrastive --network vit --data pool/ --minutes 75 --out vit.safetensors
+    python -m embedder.contrastive --network vit --data pool/ --minutes 62 --threads 2 --out vit.safetensors
 
 Two edited views of every image must find each other among all views of the batch (InfoNCE). The copy network follows
 SSCD (arXiv 2202.10261, equations 3 and 5) and adds an entropy term, KoLeo. The transformer guesses the hand-made

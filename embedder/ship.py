@@ -1,8 +1,9 @@
-"""The shipped embedder, made again: train on tars of photographs, watch k-NN along the way, reduce to its axes, write.
+"""An embedder for small pictures by the DINOv2 trainer: train on tars, watch k-NN along the way, reduce to its axes, write.
 
     python -m embedder.ship --data pool/ --labels labels.parquet --val val/ --work work/ --out NAME.safetensors
 
-The labels are looked at by k-NN alone. What is written is the teacher of the last step with the side, pooling and
+For a GPU and minutes; what ships was made on a CPU, from a teacher without gradients (contrastive.py). The labels are looked at
+by k-NN alone. What is written is the teacher of the last step with the side, pooling and
 projection that the options name; curve.json in the work folder has the k-NN of every checkpoint.
 
 Letters: N images, S pixels, D pooled width.
