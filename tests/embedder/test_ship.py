@@ -1,4 +1,4 @@
-"""The making of an embedder for small pictures, on drawn stripes of two directions.
+"""The making of an embedder for small pictures, on drawn stripes of two directions."""
 
 import io
 import json
