@@ -43,10 +43,9 @@ def _sizes(homes: Parts) -> Ints:
     return sizes
 
 
-def cut(homes: Parts, lot: int, split: int, iterations: int, seed: int, tolerance: float) -> pa.Table:
-    """The finer centroids of a lot's clusters, each fitted on its own rows, as a level's table."""
-    bounds = np.append(0, ends(homes))
-    home_R, x_RD = _rows(homes, int(bounds[lot]), int(bounds[lot + 1]))
+def cut(homes: Parts, first: int, end: int, split: int, iterations: int, seed: int, tolerance: float) -> pa.Table:
+    """The finer centroids of clusters `first` to `end`, each fitted on its own rows, as a level's table."""
+    home_R, x_RD = _rows(homes, first, end)
     edges = np.flatnonzero(np.diff(home_R)) + 1
     pieces = zip(np.split(home_R, edges), np.split(x_RD, edges), strict=True)
     fits = [fit(x, min(split, len(x)), iterations, seed + 1 + int(home[0]), tolerance) for home, x in pieces]

@@ -249,8 +249,7 @@ def pairs(pictures: Pictures, cfg: TrainConfig, count: int = 20_000) -> Iterator
     """Two views each of pictures of the largest folder, cut and changed as in the training."""
     generator = torch.Generator().manual_seed(cfg.seed)
     for part in pictures.sample(count, seed=cfg.seed + 1).split(500):
-        one, other = (make_view(part, cfg.augment, generator)[1] for _ in range(2))
-        yield one, other
+        yield make_view(part, cfg.augment, generator)[1], make_view(part, cfg.augment, generator)[1]
 
 
 def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
@@ -262,8 +261,9 @@ def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
     if checkpoint.exists():
         state.load(checkpoint)
     clock = saved = reported = time.monotonic()
+    keep = 60 * cfg.keep_minutes or math.inf
     while state.seconds < 60 * cfg.minutes:
-        before = state.seconds
+        kept = state.seconds // keep
         terms = train_step(state, cfg, pictures.batch(cfg.batch, cfg.first_share, state.generator), teacher)
         now = time.monotonic()
         state.seconds, clock = state.seconds + now - clock, now
@@ -271,10 +271,8 @@ def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
             reported = now
             seen = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
             print(f"step {state.step}  minute {state.seconds / 60:.1f}  {seen}", flush=True)
-        keep = 60 * cfg.keep_minutes
-        if keep and state.seconds // keep > before // keep:
-            path = out.with_stem(f"{out.stem}-{int(state.seconds // keep)}")
-            save_weights(path, fold_head(state.average), cfg.augment.side)
+        if state.seconds // keep > kept:
+            save_weights(out.with_stem(f"{out.stem}-{state.seconds // keep:.0f}"), fold_head(state.average), cfg.augment.side)
         if now - saved > cfg.checkpoint_seconds:
             saved = now
             state.save(checkpoint)

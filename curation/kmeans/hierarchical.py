@@ -36,14 +36,10 @@ class LevelPlan:
     """Times that the level is fitted anew on rows nearest its centroids; 0: no resampling."""
     nearest: int = 1
     """Rows taken of each cluster for that; about half of what a cluster holds. 1: no resampling."""
-    split: int = 1
-    """Above 1: k / split clusters first, each cut into `split` then. For a first level too large to be fitted at once."""
 
     def __post_init__(self) -> None:
-        if min(self.k, self.nearest, self.split) < 1 or self.rounds < 0:
-            raise ValueError(f"a level has 1 cluster or more, nearest and split of 1 or more, 0 rounds or more: {self}")
-        if self.split > 1 and self.rounds:
-            raise ValueError("a level that is split is not resampled: split = 1, or rounds = 0")
+        if min(self.k, self.nearest) < 1 or self.rounds < 0:
+            raise ValueError(f"a level has 1 cluster or more, nearest of 1 or more, 0 rounds or more: {self}")
 
 
 @dataclass(frozen=True)
@@ -80,11 +76,7 @@ def fit_levels(x: Floats, plans: Sequence[LevelPlan], iterations: int = 50, seed
 
 
 def _fit_level(points: Floats, plan: LevelPlan, iterations: int, seed: int) -> Level:
-    if plan.split > 1:
-        centroids = split(points, plan, iterations, seed)
-    else:
-        centroids = _fit(points, plan.k, iterations, seed)
-    level = filled(points, centroids)
+    level = filled(points, _fit(points, plan.k, iterations, seed))
     for turn in range(plan.rounds if plan.nearest > 1 else 0):
         rows = nearest_rows(points, level, plan.nearest)
         centroids = _fit(points[rows], min(plan.k, len(rows)), iterations, seed + 1000 * (turn + 1))
@@ -114,12 +106,3 @@ def nearest_rows(points: Floats, level: Level, count: int) -> Ints:
     starts = np.cumsum(level.sizes) - level.sizes
     place = np.arange(len(points)) - np.repeat(starts, level.sizes)
     return np.sort(order[place < count]).astype(np.int64)
-
-
-def split(points: Floats, plan: LevelPlan, iterations: int, seed: int) -> Floats:
-    """Centroids in two stages: k / split clusters, each cut into `split`, or into as many as it has rows."""
-    coarse = filled(points, _fit(points, -(-plan.k // plan.split), iterations, seed))
-    order = np.argsort(coarse.labels, kind="stable")
-    pieces = np.split(order, np.cumsum(coarse.sizes)[:-1])
-    found = [_fit(points[rows], min(plan.split, len(rows)), iterations, seed + 1 + n) for n, rows in enumerate(pieces)]
-    return np.concatenate(found)

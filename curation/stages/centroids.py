@@ -181,13 +181,19 @@ def _homes(part: int, inputs: Mapping[str, Parts], _cfg: ClustersConfig, number:
     return cuts.homes(inputs[_SAMPLE].part(part, ["vector"])["vector"], first_level(inputs[_means(number)].whole()))
 
 
+def _ends(_part: int, inputs: Mapping[str, Parts], _cfg: ClustersConfig) -> pa.Table:
+    """Which clusters are cut together."""
+    return pa.table({"end": cuts.ends(inputs[_HOMES])})
+
+
 def _cut(lot: int, inputs: Mapping[str, Parts], cfg: ClustersConfig) -> pa.Table:
     """The finer centroids of a lot of clusters."""
-    return cuts.cut(inputs[_HOMES], lot, cfg.split, cfg.iterations, cfg.seed, TOLERANCE)
+    ends = [0, *inputs[_ENDS].whole()["end"].to_pylist()]
+    return cuts.cut(inputs[_HOMES], ends[lot], ends[lot + 1], cfg.split, cfg.iterations, cfg.seed, TOLERANCE)
 
 
 _COUNT, _SAMPLE = ".centroids/count", ".centroids/sample"
-_HOMES, _CUT = ".centroids/homes", ".centroids/cut"
+_HOMES, _ENDS, _CUT = ".centroids/homes", ".centroids/ends", ".centroids/cut"
 _INPUTS = ("embeddings", "images")
 
 
@@ -220,7 +226,7 @@ def _if_cut(inputs: Mapping[str, Parts], cfg: ClustersConfig) -> Sequence[int]:
 
 
 def _as_cuts(inputs: Mapping[str, Parts], _cfg: ClustersConfig) -> Sequence[int]:
-    return range(len(cuts.ends(inputs[_HOMES])))
+    return range(inputs[_ENDS].whole().num_rows)
 
 
 def _as_lots(inputs: Mapping[str, Parts], _cfg: ClustersConfig) -> Sequence[int]:
@@ -257,7 +263,8 @@ def last(number: int) -> tuple[PlannedStage, ...]:
     """The last means, cut if that is asked for, and the noun itself."""
     steps = (
         (_HOMES, (_SAMPLE, _means(number)), _if_cut, partial(_homes, number=number), 1),
-        (_CUT, (_HOMES,), _as_cuts, _cut, 1),
+        (_ENDS, (_HOMES,), _one, _ends, 1),
+        (_CUT, (_HOMES, _ENDS), _as_cuts, _cut, 1),
         ("centroids", (_means(number), _CUT), _one, partial(_finished, number=number), 4),
     )
     return tuple(

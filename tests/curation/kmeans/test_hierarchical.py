@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curation.kmeans.hierarchical import Level, LevelPlan, fit_levels, level_plans, nearest_rows, split
+from curation.kmeans.hierarchical import Level, LevelPlan, fit_levels, level_plans, nearest_rows
 from tests.curation.making import unit_rows
 
 
@@ -60,24 +60,8 @@ def test_nearest_rows_by_hand():
     assert nearest_rows(points, level, 9).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_two_stages_are_about_as_good_as_one():
-    x = unit_rows(800, 6, 1)
-    (one,), (two,) = (fit_levels(x, [LevelPlan(k=60, split=n)], 20) for n in (1, 10))
-    assert 55 <= len(two.centroids) <= 60
-    spread = [((x - level.centroids[level.labels]) ** 2).sum(1).mean() for level in (one, two)]
-    assert spread[1] < 1.15 * spread[0]
-
-
-def test_a_small_cluster_is_split_into_its_rows():
-    x = np.array([[0.0], [0.1], [100.0]], np.float32)
-    found = split(x, LevelPlan(k=4, split=2), 10, 0)
-    np.testing.assert_array_equal(np.sort(found, axis=0), x)
-
-
 def test_what_cannot_be_is_an_error():
     with pytest.raises(ValueError, match="level 2: 9 clusters asked of 8 points"):
         fit_levels(unit_rows(20, 4, 0), [LevelPlan(k=8), LevelPlan(k=9)])
-    with pytest.raises(ValueError, match="not resampled"):
-        LevelPlan(k=8, split=2, rounds=1)
     with pytest.raises(ValueError, match="1 cluster or more"):
         LevelPlan(k=0)
