@@ -7,6 +7,8 @@ import os
 import signal
 import tarfile
 import time
+from multiprocessing.context import ForkProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pyarrow as pa
@@ -142,19 +144,28 @@ def test_reopened_rows_are_done_again(place: Place, whole: bool) -> None:
     assert reopen(place, "x", table, frozenset({"not_found_either"})) == 0
 
 
-def hold(place: Place, seconds: float, whole: bool = True) -> None:
+def hold(place: Place, whole: bool, held: Event) -> None:
     with Journal(place, "x") as journal:
         add(journal.open(), 0)
-        time.sleep(seconds)
+        held.set()
+        time.sleep(0.6)
         if whole:
             journal.finish()
             journal.forget()
 
 
+def holder(place: Place, whole: bool = True) -> ForkProcess:
+    """Another process, which writes the part by now."""
+    fork = multiprocessing.get_context("fork")
+    held = fork.Event()
+    process = fork.Process(target=hold, args=(place, whole, held))
+    process.start()
+    assert held.wait(60)
+    return process
+
+
 def test_a_second_writer_waits(place: Place) -> None:
-    first = multiprocessing.get_context("fork").Process(target=hold, args=(place, 0.6))
-    first.start()
-    time.sleep(0.2)
+    first = holder(place)
     began = time.monotonic()
     with Journal(place, "x") as journal:
         assert time.monotonic() - began > 0.2
@@ -178,9 +189,7 @@ def test_rows_of_another_input_are_not_reopened(place: Place) -> None:
 def test_reopening_waits_for_a_writer_that_outlived_its_run(place: Place) -> None:
     with Journal(place, "x") as journal:
         add(journal.open(), 1, "timeout")
-    first = multiprocessing.get_context("fork").Process(target=hold, args=(place, 0.6, False))
-    first.start()
-    time.sleep(0.2)
+    first = holder(place, whole=False)
     assert reopen(place, "x", None, frozenset({"timeout"})) == 1
     first.join()
     with Journal(place, "x") as journal:
