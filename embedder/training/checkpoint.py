@@ -1,9 +1,9 @@
 """A training on disk: shards of the pair and the optimiser, and where the loop was. Whole, or not there.
 
-    RUN/train/step-00000500/     .metadata and *.distcp of torch.distributed.checkpoint, loop.json, encoder.safetensors
+    RUN/train/step-00000500/  .metadata and *.distcp of torch.distributed.checkpoint, encoder.safetensors, loop.json, SHA256SUMS
 
 Copied between two steps, written by threads under another name while the training goes on, and renamed when every process is
-done. Read by any number of processes.
+done. Read by any number of processes, which look at the checksums first. What goes wrong in one process is raised in all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import distributed
@@ -25,10 +25,13 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 
 from curation.lock import locked
 from curation.paths import one_line
+from embedder.training import sums
 from embedder.training.sharding import world
 from embedder.training.student_teacher import StudentTeacher
 
 warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is one process
+
+T = TypeVar("T")
 
 LOOP = "loop.json"
 _GROUPS: dict[str, distributed.ProcessGroup] = {}
@@ -40,52 +43,51 @@ class Writing:
 
     final: Path
     waiting: Path
-    loop: dict[str, Any]
     keep: int
-    shards: Future[Any]
-    result: Future[Any]
+    written: Future[dict[str, str]]  # checksums of this process's files
 
     def done(self) -> bool:
         """Whether all processes have written theirs; every process asks."""
-        told = torch.tensor([float(self.shards.done() and self.result.done())])
+        told = torch.tensor([float(self.written.done())])
         if world()[1] > 1:
             distributed.all_reduce(told, distributed.ReduceOp.MIN, group=_group("asking"))
         return bool(told.item())
 
     def finish(self) -> Path:
         """Wait until it is whole and give it its name; every process calls this. Raises OSError, in one line, for what went
-        wrong in writing it."""
-        try:
-            self.shards.result()
-            self.result.result()
-        except (Exception, dcp.api.CheckpointException) as error:  # a full disk is many kinds of error
-            shutil.rmtree(self.waiting, ignore_errors=True)
-            raise OSError(f"checkpoint {self.final} could not be written: {_why(error)}") from error
-        _meet()
-        if world()[0] == 0:
-            (self.waiting / LOOP).write_text(json.dumps(self.loop, indent=1))
-            shutil.rmtree(self.final, ignore_errors=True)
-            self.waiting.rename(self.final)
-            for old in found(self.final.parent)[: -self.keep]:
-                shutil.rmtree(old)
-        _meet()
+        wrong in writing it, in whichever process."""
+        said, summed = _tried(self.written.result)
+        told = _gathered((said, summed or {}))
+        self._stop_at([said for said, _ in told])
+        everything = {name: value for _, sums_ in told for name, value in sums_.items()}
+        self._stop_at(_gathered(_tried(lambda: self._name(everything))[0] if world()[0] == 0 else ""))
         return self.final
+
+    def _name(self, everything: dict[str, str]) -> None:
+        sums.write(self.waiting, everything)
+        shutil.rmtree(self.final, ignore_errors=True)
+        self.waiting.rename(self.final)
+        for old in found(self.final.parent)[: -self.keep]:
+            shutil.rmtree(old)
+
+    def _stop_at(self, told: list[str]) -> None:
+        if said := next(filter(None, told), ""):
+            shutil.rmtree(self.waiting, ignore_errors=True)
+            raise OSError(f"checkpoint {self.final} could not be written: {said}")
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Hold a folder for one training. Every process calls this; the first one holds it. Raises ValueError in all of them."""
     with ExitStack() as held:
-        told = [""]
+        said = ""
         if world()[0] == 0:
             try:
                 held.enter_context(locked(folder / ".lock", f"another training is at work on {folder}"))
             except (ValueError, OSError) as error:
-                told = [str(error)]
-        if world()[1] > 1:
-            distributed.broadcast_object_list(told)
-        if told[0]:
-            raise ValueError(told[0])
+                said = str(error)
+        if said := _gathered(said)[0]:
+            raise ValueError(said)
         yield
 
 
@@ -107,14 +109,43 @@ def begin(
         for left in folder.glob(".step-*.tmp"):  # of a training that was killed
             shutil.rmtree(left, ignore_errors=True)
         waiting.mkdir(parents=True)
+        (waiting / LOOP).write_text(json.dumps({"step": step, **loop}, indent=1))
     _meet()
     model, optim = get_state_dict(pair, optimizer)
     alone = {"no_dist": True} if count == 1 else {"process_group": _group("writing")}
-    shards = dcp.async_save({"pair": model, "optim": optim}, checkpoint_id=waiting, **alone)
-    thread = ThreadPoolExecutor(1, "result")
-    written = thread.submit(result if rank == 0 else lambda _: None, waiting)
+    shards = cast("Future[Any]", dcp.async_save({"pair": model, "optim": optim}, checkpoint_id=waiting, **alone))
+
+    def rest() -> dict[str, str]:
+        if rank == 0:
+            result(waiting)
+        shards.result()
+        return sums.of([path for path in waiting.iterdir() if path.name.startswith(f"__{rank}_") or _shared(path, rank)])
+
+    thread = ThreadPoolExecutor(1, "written")
+    written = thread.submit(rest)
     thread.shutdown(wait=False)
-    return Writing(final, waiting, {"step": step, **loop}, keep, cast("Future[Any]", shards), written)
+    return Writing(final, waiting, keep, written)
+
+
+def _shared(path: Path, rank: int) -> bool:
+    """Whether a file is no process's shard, and this is the process that counts those."""
+    return rank == 0 and not path.name.startswith("__")
+
+
+def _tried(what: Callable[[], T]) -> tuple[str, T | None]:
+    """What went wrong, in one line, or ""; and what was returned."""
+    try:
+        return "", what()
+    except (Exception, dcp.api.CheckpointException) as error:  # a full disk is many kinds of error
+        return _why(error), None
+
+
+def _gathered(told: T) -> list[T]:
+    """What every process has to tell; all of them call this."""
+    all_ = [told] * world()[1]
+    if world()[1] > 1:
+        distributed.all_gather_object(all_, told, group=_group("asking"))
+    return all_
 
 
 def _group(use: str) -> distributed.ProcessGroup:
@@ -150,6 +181,9 @@ def fill(state: dict[str, Any], path: Path, *, alone: bool) -> set[str]:
     """Tensors of a checkpoint into those of `state`; the names of all that it holds. alone: by this process only. Raises
     ValueError, as `load`."""
     reader = dcp.FileSystemReader(path)
+    broken = [sums.problem(path)] if alone else _gathered(sums.problem(path, *world()))
+    if said := next(filter(None, broken), ""):
+        raise ValueError(f"{path} is damaged: {said}")
     try:
         held = set(reader.read_metadata().state_dict_metadata)  # its own error: `load` would look for other files and log it
         dcp.load(state, storage_reader=reader, no_dist=alone)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +11,7 @@ import pytest
 from curation import copy_records
 from curation.store import Store
 from tests.curation.making import POOL, name, put, put_vectors, unit_rows
+from tests.pipelines.launched import Program, appeared, finish, kill_all, launch
 
 PARTS, DIM, ROWS, SEEDS = 8, 16, 40_000, 4_000
 
@@ -31,15 +28,9 @@ def make(root: Path) -> None:
         put_vectors(store, "embeddings", {n: x[n] for n in numbers.tolist()}, part)
 
 
-def retrieve(root: Path, workers: int) -> subprocess.Popen[str]:
-    """This file as a program: both nouns in a process of its own, which can be killed with all its workers."""
-    command = [sys.executable, "-m", "tests.pipelines.test_indexes", str(root), str(workers)]
-    return subprocess.Popen(command, env=dict(os.environ), text=True, stderr=subprocess.PIPE, start_new_session=True)
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=180)
-    assert process.returncode == 0, errors
+def retrieve(root: Path, workers: int) -> Program:
+    """Both nouns, by `main` below."""
+    return launch("tests.pipelines.test_indexes", root, workers)
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -65,12 +56,8 @@ def test_the_same_with_three_workers_after_a_kill(one_worker: dict[str, bytes], 
     root = tmp_path / "run"
     make(root)
     killed, done = retrieve(root, 3), root / "indexes" / ".part-00000.done"
-    deadline = time.monotonic() + 60
-    while not done.exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
-    assert done.exists()
+    assert appeared(done, killed)
+    kill_all(killed)
     assert not (root / "neighbors").exists()
     before = done.stat().st_mtime_ns
     finish(retrieve(root, 3))

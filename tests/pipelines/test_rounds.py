@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +11,7 @@ import pytest
 from curation import records
 from curation.store import Store
 from tests.curation.making import POOL, image_row, put, put_vectors, unit_rows
+from tests.pipelines.launched import Program, appeared, finish, kill_all, launch
 
 PARTS, ROWS = 5, 120
 
@@ -32,15 +29,9 @@ def _name(n: int) -> str:
     return f"{n * 0x9E3779B97F4A7C15 % 2**64:016x}" + 16 * "0"
 
 
-def fit(root: Path, workers: int) -> subprocess.Popen[str]:
-    """This file as a program: `centroids` in a process of its own, which can be killed with all its workers."""
-    command = [sys.executable, "-m", "tests.pipelines.test_rounds", str(root), str(workers)]
-    return subprocess.Popen(command, env=dict(os.environ), text=True, stderr=subprocess.PIPE, start_new_session=True)
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+def fit(root: Path, workers: int) -> Program:
+    """`centroids`, by `main` below."""
+    return launch("tests.pipelines.test_rounds", root, workers)
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +47,12 @@ def test_the_same_with_three_workers_after_a_kill(one_worker: bytes, tmp_path: P
     root = tmp_path / "run"
     make(root)
     killed, done = fit(root, 3), root / ".centroids" / "00002-means" / ".part-00000.done"
-    deadline = time.monotonic() + 60
-    while not done.exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
-    assert done.exists()
+    assert appeared(done, killed)
+    kill_all(killed)
     assert not (root / "centroids").exists()
     before = done.stat().st_mtime_ns
     again = fit(root, 3)
-    later = root / ".centroids" / "00004-means"
-    while not later.exists() and again.poll() is None:
-        time.sleep(0.005)
-    assert later.exists()
+    assert appeared(root / ".centroids" / "00004-means", again)
     assert done.stat().st_mtime_ns == before  # a pass that was committed is not done again
     finish(again)
     assert (root / "centroids" / "part-00000.parquet").read_bytes() == one_worker

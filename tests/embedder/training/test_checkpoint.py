@@ -47,8 +47,8 @@ def test_a_result_that_cannot_be_written_leaves_no_checkpoint(tmp_path: Path) ->
 def test_what_goes_wrong_in_writing_is_told(tmp_path: Path) -> None:
     pair, optimizer = learners(tiny(), torch.device("cpu"))
     writing = checkpoint.begin(tmp_path, 1, pair, optimizer, {}, keep=1, result=told)
-    writing.shards.result()
+    writing.written.result()
     writing.waiting.rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OSError, match="step-00000001 could not be written: FileNotFoundError"):
         writing.finish()
     assert checkpoint.found(tmp_path) == []

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
-from embedder.training import checkpoint
+from embedder.training import checkpoint, sums
 from embedder.training.distillation import teacher_of
 from embedder.training.learners import learners
 from embedder.training.train import train
 from tests.embedder.training.drawn import run_folder, tiny
+from tests.embedder.training.launched import in_two
 
 CPU = torch.device("cpu")
+
+
+def learned(folder: Path) -> None:
+    (folder / "encoder.safetensors").write_text("learned")
 
 
 def fail(_: Path) -> None:
@@ -26,16 +32,17 @@ def fail(_: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    checkpoint.begin(folder, 1, *learners(tiny(), CPU), {"config": asdict(tiny())}, keep=1, result=lambda _: None).finish()
+    checkpoint.begin(folder, 1, *learners(tiny(), CPU), {"config": asdict(tiny())}, keep=1, result=learned).finish()
     return folder
 
 
 DAMAGE: dict[tuple[str, int | None], str] = {  # file and what is left of it, None for nothing: what is told
-    ("__0_0.distcp", 999): ".",
-    ("__0_0.distcp", None): "FileNotFoundError",
-    (".metadata", 99): "UnpicklingError",
-    (".metadata", None): "FileNotFoundError",
+    ("__0_0.distcp", 999): "__0_0.distcp is not what was written",
+    ("__0_0.distcp", None): "__0_0.distcp is missing",
+    (".metadata", 99): ".metadata is not what was written",
+    (".metadata", None): ".metadata is missing",
     ("loop.json", 1): "loop.json",
+    ("encoder.safetensors", 3): "encoder.safetensors is not what was written",
 }
 
 
@@ -54,6 +61,19 @@ def test_a_damaged_checkpoint_is_one_line(
     with pytest.raises(ValueError, match=told):
         teacher_of(at.parent)
     assert "metadata is not found" not in caplog.text  # torch's, with a traceback
+
+
+def test_a_flipped_bit_is_seen_and_older_checkpoints_have_no_checksums(whole: Path, tmp_path: Path) -> None:
+    at = Path(shutil.copytree(whole, tmp_path / "copy")) / "step-00000001"
+    said = subprocess.run(["sha256sum", "--check", "--quiet", sums.NAME], cwd=at, capture_output=True, text=True)
+    assert (said.returncode, said.stdout) == (0, "")
+    held = (at / "__0_0.distcp").read_bytes()
+    (at / "__0_0.distcp").write_bytes(held[:-9] + bytes([held[-9] ^ 1]) + held[-8:])
+    with pytest.raises(ValueError, match=r"is damaged: __0_0\.distcp is not what was written"):
+        checkpoint.load(at, *learners(tiny(), CPU))
+    (at / "__0_0.distcp").write_bytes(held)
+    (at / sums.NAME).unlink()
+    checkpoint.load(at, *learners(tiny(), CPU))
 
 
 @pytest.mark.parametrize("other", [{"depth": 1}, {"depth": 3}, {"registers": 1}])
@@ -80,3 +100,29 @@ def test_a_folder_is_one_trainings_at_a_time(tmp_path: Path) -> None:
     assert [path.name for path in out.iterdir()] == [".lock"]
     train(tiny(schedule={"steps": 2}), str(run), out, say=lambda _: None)
     assert checkpoint.found(out)
+
+
+ONE_FAILS = """
+from embedder.training import checkpoint, sums
+from embedder.training.learners import learners
+
+def full(paths):
+    raise OSError("disk full")
+
+if distributed.get_rank() == 1:
+    sums.of = full
+folder = Path(sys.argv[1])
+writing = checkpoint.begin(folder, 1, *learners(tiny(), torch.device("cpu")), {}, keep=1, result=lambda _: None)
+try:
+    writing.finish()
+except OSError as error:
+    (folder / f"told-{distributed.get_rank()}").write_text(str(error))
+"""
+
+
+def test_what_goes_wrong_in_one_process_is_raised_in_all(tmp_path: Path) -> None:
+    done = in_two(ONE_FAILS, tmp_path / "script.py", tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for rank in range(2):
+        assert (tmp_path / f"told-{rank}").read_text().endswith("step-00000001 could not be written: OSError: disk full")
+    assert checkpoint.found(tmp_path) == []

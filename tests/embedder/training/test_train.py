@@ -19,6 +19,7 @@ from embedder.training import checkpoint
 from embedder.training.export import export
 from embedder.training.train import begun, check_finite, forward, train
 from tests.embedder.training.drawn import run_folder, tiny
+from tests.embedder.training.launched import in_two
 
 quiet = {"say": lambda _: None}
 
@@ -65,16 +66,9 @@ def test_a_checkpoint_holds_the_encoder_of_its_step(run: Path, whole: Path, tmp_
 
 
 def test_two_processes_have_the_losses_of_one_and_resume_its_checkpoint(run: Path, whole: Path, tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom torch import distributed\n"
-        "from embedder.training.train import train\nfrom tests.embedder.training.drawn import tiny\n"
-        "distributed.init_process_group('gloo')\n"
-        "train(tiny(), sys.argv[1], Path(sys.argv[2]), say=lambda _: None)\ndistributed.destroy_process_group()\n"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), str(run)]
-    here = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, str(tmp_path / "two")], env=here, capture_output=True, text=True, check=False)
+    lines = """from embedder.training.train import train
+train(tiny(), sys.argv[1], Path(sys.argv[2]), say=lambda _: None)"""
+    done = in_two(lines, tmp_path / "two.py", run, tmp_path / "two")
     assert done.returncode == 0, done.stderr[-2000:]
     assert losses(tmp_path / "two") == pytest.approx(losses(whole), abs=1e-4)
     for path in checkpoint.found(tmp_path / "two")[1:]:

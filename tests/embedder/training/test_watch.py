@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,9 +15,9 @@ from embedder.training import checkpoint
 from embedder.training.train import train
 from embedder.training.watch import told
 from tests.embedder.training.drawn import labelled_folder, run_folder, tiny
+from tests.embedder.training.launched import in_two
 
 Told = list[str]
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +94,10 @@ def test_figures_of_other_images_are_left_behind(
 
 
 def several(run: Path, folder: Path, places: tuple[str, str]) -> subprocess.CompletedProcess[str]:
-    script = folder.with_suffix(".py")
-    script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom torch import distributed\n"
-        "from embedder.training.train import train\nfrom tests.embedder.training.drawn import tiny\n"
-        "distributed.init_process_group('gloo')\ncfg = tiny(loop={'knn': tuple(sys.argv[3:]), 'log_every': 4})\n"
-        "train(cfg, sys.argv[1], Path(sys.argv[2]))\ndistributed.destroy_process_group()\n"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    here = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*command, str(run), str(folder), *places], env=here, capture_output=True, text=True, timeout=200)
+    lines = """from embedder.training.train import train
+cfg = tiny(loop={"knn": tuple(sys.argv[3:]), "log_every": 4})
+train(cfg, sys.argv[1], Path(sys.argv[2]))"""
+    return in_two(lines, folder.with_suffix(".py"), run, folder, *places)
 
 
 def test_two_processes_share_it_and_tell_it_once(
