@@ -1,11 +1,14 @@
 """Train the two small networks without labels, each in minutes on one CPU core.
 
     python -m embedder.contrastive --network copy --data seeds/ --data pool/ --minutes 75 --out copy.safetensors
-    python -m embedder.contrastive --network vit --data pool/ --minutes 62 --threads 2 --out vit.safetensors
+    python -m embedder.contrastive --network vit --data pool/ --minutes 62 --threads 2 --out first.safetensors
+    python -m embedder.contrastive --network vit-contrast --start first.safetensors --data pool/ --minutes 75 --threads 2 \\
+        --out vit.safetensors
 
 Two edited views of every image must find each other among all views of the batch (InfoNCE). The copy network follows
-SSCD (arXiv 2202.10261, equations 3 and 5) and adds an entropy term, KoLeo. The transformer guesses the hand-made
-targets of `teacher.py`; InfoNCE, behind a projection head that is thrown away, is there but off (`contrast` = 0).
+SSCD (arXiv 2202.10261, equations 3 and 5) and adds an entropy term, KoLeo. The transformer first guesses the hand-made
+targets of `teacher.py`; then it goes on by InfoNCE behind a projection head that is thrown away, with small views that
+look for the large ones (SwAV, arXiv 2006.09882), and is kept near its start.
 The loop is time-boxed: schedules run on the share of the minutes used. A killed training resumes from its checkpoint.
 
 Letters: B images of a batch, N = 2 B views, S V pixels of a stored image and of a view, E descriptor width.
@@ -17,126 +20,22 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from embedder.augment import EDITS, GENTLE, AugmentConfig, ease, make_view
-from embedder.copy_losses import info_nce, koleo
-from embedder.copynet import CopyNet
+from embedder.augment import AugmentConfig, ease, make_view
+from embedder.contrastive_config import DEFAULTS, TrainConfig
+from embedder.contrastive_learner import Elder, Learner, elder, fold_head
+from embedder.copy_losses import info_nce, koleo, local_nce
 from embedder.drawings import draw_pictures
 from embedder.encoder import native_bfloat16, normalise, save_weights
 from embedder.pictures import Pictures, read_pictures
 from embedder.teacher import Teacher, fit_teacher
-from embedder.vit import VisionTransformer, VitConfig, with_projection
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """One training. `augment.side` is the size trained at."""
-
-    network: Literal["copy", "vit"]
-    augment: AugmentConfig
-    vit: VitConfig = field(default_factory=VitConfig)
-    minutes: float = 10.0
-    batch: int = 128  # images; twice as many views
-    lr: float = 1e-3
-    weight_decay: float = 0.02
-    warmup: float = 0.03  # share of the training
-    temperature: float = 0.05
-    contrast: float = 1.0  # weight of InfoNCE
-    entropy: float = 0.0  # weight of KoLeo
-    teach: float = 0.0  # weight of the hand-made targets
-    teach_first: bool = False  # both views are to guess the first one's target
-    finish: float = 0.15  # last share of the training ...
-    finish_side: int = 0  # ... spent at this many pixels; 0 stays at `augment.side`
-    first_view: float = 1.0  # effort of the first view's edits: nearer 0, pairs are an original and a copy, as in use
-    ramp: float = 0.0  # first share of the training, over which the edits grow to their full shares
-    ema: float = 0.99
-    stored_side: int = 160  # pixels that large images are kept at
-    drawn: int = 0  # drawn pictures added as a folder of their own
-    halved: bool = False  # products in bfloat16 where the CPU has it
-    keep_minutes: float = 0.0  # how often the average is written beside `out`, for a learning curve; 0: never
-    first_share: float = 0.0  # share of a batch drawn from the first folder; 0 is in proportion to size
-    checkpoint_seconds: float = 60.0
-    seed: int = 0
-
-
-DEFAULTS = {
-    "copy": TrainConfig(
-        network="copy",
-        augment=EDITS,
-        batch=64,
-        lr=2e-3,
-        temperature=0.06,
-        entropy=0.3,
-        first_view=0.3,
-        ramp=0.25,
-        first_share=0.3,
-        stored_side=112,
-    ),
-    "vit": TrainConfig(
-        network="vit",
-        augment=GENTLE,
-        batch=128,
-        lr=1.5e-3,
-        weight_decay=0.05,
-        contrast=0.0,
-        teach=1.0,
-        ema=0.998,
-        halved=True,
-        keep_minutes=10.0,
-        drawn=3000,
-        first_share=0.92,
-        vit=VitConfig(side=64, depth=8, stem=True, pool="grid", cells=2),
-    ),
-}
-
-
-class Learner(nn.Module):
-    """The network to keep, and the heads that are thrown away.
-
-    The copy network's head only centres and scales each channel over the batch, so `fold_head` can move it into `fc`.
-    """
-
-    def __init__(self, cfg: TrainConfig, teacher_dim: int) -> None:
-        super().__init__()
-        if cfg.network == "copy":
-            self.net: CopyNet | VisionTransformer = CopyNet("small")
-            self.head: nn.Module = nn.BatchNorm1d(self.net.dim, affine=False)
-            width = self.net.dim
-        else:
-            self.net = VisionTransformer(cfg.vit)
-            width = self.net.pooled_dim
-            self.head = nn.Sequential(nn.Linear(width, 512), nn.ReLU(), nn.Linear(512, 128))
-        self.to_teacher: nn.Linear | nn.Identity = nn.Linear(width, teacher_dim) if teacher_dim else nn.Identity()
-
-    def forward(self, view_N3VV: Tensor) -> tuple[Tensor, ...]:
-        """Returns unit rows: the descriptors to contrast (N, E), and the guesses of the targets (N, teacher_dim)."""
-        feature = self.net.raw(view_N3VV) if isinstance(self.net, CopyNet) else self.net.pooled(view_N3VV)
-        return tuple(functional.normalize(layer(feature).float(), dim=1) for layer in (self.head, self.to_teacher))
-
-
-@torch.no_grad()
-def fold_head(learner: Learner) -> CopyNet | VisionTransformer:
-    """Returns the network whose own output, brought to unit length, is the learner's in evaluation mode.
-
-    For the copy network that is the descriptor to contrast; for a transformer with a teacher, the guess of its target.
-    """
-    net, head = copy.deepcopy(learner.net), learner.head
-    if isinstance(net, VisionTransformer):
-        return net if isinstance(learner.to_teacher, nn.Identity) else with_projection(net, learner.to_teacher)
-    assert isinstance(head, nn.BatchNorm1d)
-    assert head.running_mean is not None
-    assert head.running_var is not None
-    scale_E = (head.running_var + head.eps).rsqrt()
-    net.fc.weight.mul_(scale_E[:, None])
-    net.fc.bias.sub_(head.running_mean).mul_(scale_E)
-    return net
+Targets = Teacher | Elder
 
 
 def learning_rate(cfg: TrainConfig, done: float) -> float:
@@ -156,19 +55,21 @@ def edits(cfg: TrainConfig, done: float, view: int) -> AugmentConfig:
 def losses(
     learner: Learner,
     image_B3SS: Tensor,
-    teacher: Teacher | None,
+    teacher: Targets | None,
     cfg: TrainConfig,
     done: float,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """The weighted terms of one batch of uint8 images; their sum is minimised. done: share of the training, 0 to 1."""
     views = [make_view(image_B3SS, edits(cfg, done, view), generator) for view in range(2 if cfg.contrast else 1)]
-    pixels_N3VV = normalise(torch.cat([edited for _, edited in views]))
-    with torch.autocast("cpu", torch.bfloat16, enabled=cfg.halved and native_bfloat16("cpu")):
-        z_NE, guess_NT = learner(pixels_N3VV.to(memory_format=torch.channels_last))
+    z_NE, guess_NT = seen(learner, [edited for _, edited in views], cfg)
     terms: dict[str, Tensor] = {}
     if cfg.contrast:
         terms["contrast"] = cfg.contrast * info_nce(z_NE, cfg.temperature)
+    if cfg.contrast and cfg.locals_ and cfg.small:
+        small = [make_view(image_B3SS, cfg.small, generator)[1] for _ in range(cfg.locals_)]
+        looked_for = local_nce(seen(learner, small, cfg)[0], z_NE, cfg.temperature)
+        terms["contrast"] = (terms["contrast"] + cfg.contrast * cfg.locals_ / 2 * looked_for) / (1 + cfg.locals_ / 2)
     if cfg.entropy:
         terms["entropy"] = cfg.entropy * koleo(z_NE)
     if teacher is not None:
@@ -176,6 +77,13 @@ def losses(
         target_NT = torch.cat(targets[:1] * len(views) if cfg.teach_first else targets)
         terms["teach"] = cfg.teach * (1 - (guess_NT * target_NT).sum(1)).mean()
     return terms
+
+
+def seen(learner: Learner, views: list[Tensor], cfg: TrainConfig) -> tuple[Tensor, Tensor]:
+    """What the learner makes of views of one size, the first view of all images first."""
+    pixels_N3VV = normalise(torch.cat(views))
+    with torch.autocast("cpu", torch.bfloat16, enabled=cfg.halved and native_bfloat16("cpu")):
+        return learner(pixels_N3VV.to(memory_format=torch.channels_last))
 
 
 @dataclass
@@ -205,7 +113,7 @@ class State:
         self.seconds, self.step = saved["seconds"], saved["step"]
 
 
-def new_state(cfg: TrainConfig, teacher: Teacher | None) -> State:
+def new_state(cfg: TrainConfig, teacher: Targets | None) -> State:
     """Fresh networks and optimiser; no weight decay on vectors (norms, biases, gains)."""
     torch.manual_seed(cfg.seed)
     learner = Learner(cfg, teacher.dim if teacher else 0)
@@ -217,7 +125,7 @@ def new_state(cfg: TrainConfig, teacher: Teacher | None) -> State:
     return State(learner, copy.deepcopy(learner), optimizer, torch.Generator().manual_seed(cfg.seed))
 
 
-def train_step(state: State, cfg: TrainConfig, images_B3SS: Tensor, teacher: Teacher | None) -> dict[str, float]:
+def train_step(state: State, cfg: TrainConfig, images_B3SS: Tensor, teacher: Targets | None) -> dict[str, float]:
     """One update. Raises ValueError on a non-finite loss, before the weights change."""
     done = min(1.0, state.seconds / (60 * cfg.minutes))
     for group in state.optimizer.param_groups:
@@ -252,9 +160,20 @@ def pairs(pictures: Pictures, cfg: TrainConfig, count: int = 20_000) -> Iterator
         yield make_view(part, cfg.augment, generator)[1], make_view(part, cfg.augment, generator)[1]
 
 
+def taught_by(pictures: Pictures, cfg: TrainConfig) -> Targets | None:
+    """The start, or else the hand-made descriptors fitted on the pictures; None without either's weight."""
+    if not cfg.teach:
+        return None
+    return (
+        elder(cfg.start)
+        if cfg.start
+        else fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, pairs(pictures, cfg))
+    )
+
+
 def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
     """Train for `cfg.minutes` and write `out`; a second call resumes from `out` + ".checkpoint", where there is one."""
-    teacher = fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, pairs(pictures, cfg)) if cfg.teach else None
+    teacher = taught_by(pictures, cfg)
     if cfg.drawn:
         pictures = Pictures((*pictures.folders, draw_pictures(cfg.drawn, pictures.folders[0].shape[-1], cfg.seed)))
     state, checkpoint = new_state(cfg, teacher), Path(f"{out}.checkpoint")
@@ -288,10 +207,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", required=True, help="tars of KEY.jpg; may be repeated")
     parser.add_argument("--minutes", type=float, default=75.0)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", default="", help="encoder that a transformer begins as")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    cfg = replace(DEFAULTS[args.network], minutes=args.minutes)
+    cfg = replace(DEFAULTS[args.network], minutes=args.minutes, start=args.start)
     print(asdict(cfg), flush=True)
     train(read_pictures(args.data, cfg.stored_side), cfg, args.out)
 

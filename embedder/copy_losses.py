@@ -100,6 +100,16 @@ def info_nce(z_NE: Tensor, temperature: float) -> Tensor:
     return functional.cross_entropy(similarity_NN, twin_N)
 
 
+def local_nce(z_LE: Tensor, other_NE: Tensor, temperature: float) -> Tensor:
+    """Mean over small views and both halves of the large ones of -log softmax of the same image among that half.
+
+    z_LE: unit rows, a multiple of N/2 of them, in the images' order each time. other_NE: the large views, as in `info_nce`.
+    """
+    half = len(other_NE) // 2
+    image_L = torch.arange(half).repeat(len(z_LE) // half)
+    return torch.stack([functional.cross_entropy(z_LE @ part.T / temperature, image_L) for part in other_NE.split(half)]).mean()
+
+
 def koleo(z_NE: Tensor) -> Tensor:
     """Minus the mean log distance of each view to its nearest view of another image (SSCD, equation 5)."""
     N = len(z_NE)

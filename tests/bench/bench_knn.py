@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from curation.decode import decode
-from embedder.contrastive import DEFAULTS, pairs
+from embedder.contrastive import pairs
+from embedder.contrastive_config import DEFAULTS
 from embedder.encoder import Encoder, frozen, load_encoder
 from embedder.evaluation.knn import classify
 from embedder.pictures import Pictures, read_tars

@@ -10,17 +10,9 @@ import pytest
 import torch
 
 from embedder.augment import EDITS, GENTLE, AugmentConfig
-from embedder.contrastive import (
-    DEFAULTS,
-    TrainConfig,
-    edits,
-    fold_head,
-    learning_rate,
-    new_state,
-    pairs,
-    train,
-    train_step,
-)
+from embedder.contrastive import edits, learning_rate, new_state, pairs, train, train_step
+from embedder.contrastive_config import DEFAULTS, TrainConfig
+from embedder.contrastive_learner import fold_head
 from embedder.copy_losses import info_nce, koleo
 from embedder.drawings import draw_pictures
 from embedder.encoder import load_encoder
