@@ -6,10 +6,10 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from curation.sources.found import IMAGE_SUFFIXES
 from embedder.pictures import read_tars
 
 Item = tuple[str, str, bytes]  # name, class, encoded image
-_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm"))
 
 
 def labelled(where: Path) -> Iterator[Item]:
@@ -50,13 +50,13 @@ def _tars(where: Path) -> Iterator[Item]:
     classes = {key: data.decode().strip() for key, data in read_tars(where, ".cls")}
     if not classes:
         raise ValueError(f"the tars of {where} hold no .cls members, so no classes")
-    for key, data in read_tars(where, *_SUFFIXES):
+    for key, data in read_tars(where, *IMAGE_SUFFIXES):
         if key in classes:
             yield key, classes[key], data
 
 
 def _folders(where: Path) -> Iterator[Item]:
-    paths = sorted(path for path in where.rglob("*") if path.suffix.lower() in _SUFFIXES and path.parent != where)
+    paths = sorted(path for path in where.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.parent != where)
     if not paths:
         raise ValueError(f"no images in folders of classes in {where}: expected {where}/CLASS/image.jpg")
     for path in paths:

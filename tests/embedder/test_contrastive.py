@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from embedder.augment import EDITS, GENTLE, AugmentConfig
-from embedder.contrastive import edits, learning_rate, new_state, pairs, train, train_step
+from embedder.contrastive import Targets, edits, learning_rate, new_state, pairs, taught_by, train, train_step
 from embedder.contrastive_config import DEFAULTS, TrainConfig
-from embedder.contrastive_learner import fold_head
-from embedder.copy_losses import info_nce, koleo
+from embedder.contrastive_learner import elder, fold_head
+from embedder.copy_losses import info_nce, koleo, local_nce
 from embedder.drawings import draw_pictures
-from embedder.encoder import load_encoder
+from embedder.encoder import load_encoder, normalise
 from embedder.pictures import Pictures
 from embedder.teacher import fit_teacher
 from embedder.vit import VitConfig
@@ -33,6 +33,13 @@ VIT = TrainConfig(
 def test_info_nce_of_perfect_twins_by_hand() -> None:
     z = torch.eye(2, 4).repeat(2, 1)  # two images, two equal views each, images at right angles
     assert math.isclose(info_nce(z, 0.5).item(), -math.log(math.e**2 / (math.e**2 + 2)), rel_tol=1e-6)
+
+
+def test_small_views_look_for_both_large_ones_by_hand() -> None:
+    z = torch.cat([torch.eye(2, 4), torch.eye(2, 4).flip(0)])  # the second halves are the other image's
+    small = torch.eye(2, 4).repeat(3, 1)
+    right, wrong = -math.log(math.e**2 / (math.e**2 + 1)), -math.log(1 / (math.e**2 + 1))
+    assert math.isclose(local_nce(small, z, 0.5).item(), (right + wrong) / 2, rel_tol=1e-6)
 
 
 def test_koleo_counts_only_other_images() -> None:
@@ -55,14 +62,19 @@ def test_edits_grow_then_stay_and_finish_larger() -> None:
     assert edits(cfg, 0.7, view=0).area == (1.0, 1.0)
 
 
-def fall(cfg: TrainConfig, steps: int) -> tuple[float, float]:
+FEW = Pictures((draw_pictures(16, 40),))
+
+
+def few_taught(cfg: TrainConfig) -> Targets:
+    return fit_teacher(FEW.folders[0].float() / 255, pairs(FEW, cfg), centres=24, width=16)
+
+
+def fall(cfg: TrainConfig, steps: int, teacher: Targets | None = None) -> tuple[float, float]:
     """Train for some steps on 16 drawn pictures; returns the mean summed loss of the first and last ten steps."""
-    pictures = Pictures((draw_pictures(16, 40),))
-    teacher = fit_teacher(pictures.folders[0].float() / 255, pairs(pictures, cfg), centres=24, width=16) if cfg.teach else None
     state, seen = new_state(cfg, teacher), []
     for _ in range(steps):
         state.seconds += 1.0
-        seen.append(sum(train_step(state, cfg, pictures.batch(16, 0.0, state.generator), teacher).values()))
+        seen.append(sum(train_step(state, cfg, FEW.batch(16, 0.0, state.generator), teacher).values()))
     return sum(seen[:10]) / 10, sum(seen[-10:]) / 10
 
 
@@ -73,7 +85,7 @@ def test_copy_training_lowers_the_loss() -> None:
 
 
 def test_transformer_learns_the_targets() -> None:
-    first, last = fall(VIT, steps=40)
+    first, last = fall(VIT, 40, few_taught(VIT))
     assert last < 0.7 * first
 
 
@@ -122,3 +134,39 @@ def test_folded_transformer_guesses_the_targets() -> None:
     image = torch.randn(3, 3, 32, 32)
     assert fold_head(learner).dim == teacher.dim
     assert torch.allclose(torch.nn.functional.normalize(fold_head(learner)(image), dim=1), learner(image)[1], atol=1e-5)
+
+
+GOES_ON = replace(
+    VIT,
+    contrast=1.0,
+    teach=0.2,
+    temperature=0.2,
+    lr=3e-3,
+    locals_=2,
+    small=AugmentConfig(side=16, area=(0.3, 0.6)),
+    halved=False,
+)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> str:
+    pictures, path = Pictures((draw_pictures(40, 40),)), tmp_path / "start.safetensors"
+    train(pictures, replace(VIT, batch=8, minutes=1 / 60), path)
+    return str(path)
+
+
+def test_a_training_goes_on_from_an_encoder(start: str) -> None:
+    cfg, image = replace(GOES_ON, start=start), torch.rand(4, 3, 32, 32)
+    teacher = taught_by(FEW, cfg)
+    state = new_state(cfg, teacher)
+    began = torch.nn.functional.normalize(fold_head(state.learner.eval())(normalise(image)), dim=1)
+    assert torch.allclose(began, elder(start)(image), atol=0.02)  # the teacher's products may be in bfloat16
+    first, last = fall(cfg, 30, teacher)
+    assert last < 0.9 * first
+
+
+def test_a_training_cannot_begin_as_another_network(start: str) -> None:
+    with pytest.raises(ValueError, match="cannot begin as another network"):
+        new_state(replace(GOES_ON, start=start, vit=replace(VIT.vit, depth=2)), elder(start))
+    with pytest.raises(ValueError, match="cannot begin as another network"):
+        new_state(replace(GOES_ON, start=start), None)  # its last layer would have no place
