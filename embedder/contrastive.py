@@ -1,8 +1,8 @@
-"""Train the two small networks without labels, each in minutes on one CPU core.
+"""Train the two small networks without labels, on a CPU or two.
 
     python -m embedder.contrastive --network copy --data seeds/ --data pool/ --minutes 75 --out copy.safetensors
     python -m embedder.contrastive --network vit --data pool/ --minutes 62 --threads 2 --out first.safetensors
-    python -m embedder.contrastive --network vit-contrast --start first.safetensors --data pool/ --minutes 75 --threads 2 \\
+    python -m embedder.contrastive --network vit-contrast --start first.safetensors --data pool/ --minutes 80 --threads 2 \\
         --out vit.safetensors
 
 Two edited views of every image must find each other among all views of the batch (InfoNCE). The copy network follows
@@ -164,11 +164,9 @@ def taught_by(pictures: Pictures, cfg: TrainConfig) -> Targets | None:
     """The start, or else the hand-made descriptors fitted on the pictures; None without either's weight."""
     if not cfg.teach:
         return None
-    return (
-        elder(cfg.start)
-        if cfg.start
-        else fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, pairs(pictures, cfg))
-    )
+    if cfg.start:
+        return elder(cfg.start)
+    return fit_teacher(pictures.sample(10_000, seed=cfg.seed).float() / 255, pairs(pictures, cfg))
 
 
 def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
