@@ -109,16 +109,18 @@ def begin(
         for left in folder.glob(".step-*.tmp"):  # of a training that was killed
             shutil.rmtree(left, ignore_errors=True)
         waiting.mkdir(parents=True)
-        (waiting / LOOP).write_text(json.dumps({"step": step, **loop}, indent=1))
     _meet()
     model, optim = get_state_dict(pair, optimizer)
     alone = {"no_dist": True} if count == 1 else {"process_group": _group("writing")}
     shards = cast("Future[Any]", dcp.async_save({"pair": model, "optim": optim}, checkpoint_id=waiting, **alone))
 
     def rest() -> dict[str, str]:
-        if rank == 0:
-            result(waiting)
-        shards.result()
+        try:
+            if rank == 0:
+                (waiting / LOOP).write_text(json.dumps({"step": step, **loop}, indent=1))
+                result(waiting)
+        finally:
+            shards.result()  # nobody writes any more when it fails
         return sums.of([path for path in waiting.iterdir() if path.name.startswith(f"__{rank}_") or _shared(path, rank)])
 
     thread = ThreadPoolExecutor(1, "written")
