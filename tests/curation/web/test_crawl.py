@@ -107,12 +107,12 @@ def test_turns_do_not_gather_while_slots_are_taken(tmp_path: Path) -> None:
     with Server({"/slow": slow}) as slow_server, Server({f"/{n}": noting(times) for n in range(8)}) as server:
         urls = [url.format(port=slow_server.port) for url in busy for _ in range(2)]
         urls += [f"http://fast.example:{server.port}/{n}" for n in range(8)]
-        policy = replace(POLICY, robots="ignore", rate=5, concurrency=4, deadline=10, per_host=8)
+        policy = replace(POLICY, robots="ignore", rate=2, concurrency=4, deadline=10, per_host=8)
         rows = crawl(urls, tmp_path, policy, hostile.resolver("127.0.0.1"))
     assert [row["drop_reason"] for row in rows] == [None] * 16
     assert len(times) == 8
-    assert most_within(times, 0.15) <= 2  # 1 by turns; a request may be noted late
-    assert most_within(times, 1.0) <= 6
+    assert most_within(times, 0.3) == 1
+    assert most_within(times, 0.9) <= 2
 
 
 def test_late_crawlers_move_turns_back_and_go_on(tmp_path: Path) -> None:
@@ -202,10 +202,10 @@ def test_a_lost_connection_costs_a_turn_each_time(tmp_path: Path) -> None:
         await hostile.hang_up(path, writer)
 
     with Server({"/0": note}) as server:
-        (row,) = crawl([server.url("/0")], tmp_path, replace(POLICY, robots="ignore", rate=4))
+        (row,) = crawl([server.url("/0")], tmp_path, replace(POLICY, robots="ignore", rate=2))
     assert row["drop_reason"] == "connection_lost"
     assert len(times) == 2
-    assert times[1] - times[0] > 0.2  # the first one is noted a little after its turn
+    assert times[1] - times[0] > 0.25  # half a second, but the first one is noted a little after its turn
 
 
 @pytest.mark.parametrize("host", ["bücher.example", "faß.example", "xn--a-.example", "例え.example", "with_underscore.example"])
