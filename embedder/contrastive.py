@@ -97,20 +97,27 @@ class State:
     seconds: float = 0.0
     step: int = 0
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, cfg: TrainConfig) -> None:
         """Write under a temporary name, then rename."""
         saved = {name: getattr(self, name).state_dict() for name in ("learner", "average", "optimizer")}
-        saved |= {"generator": self.generator.get_state(), "seconds": self.seconds, "step": self.step}
+        saved |= {"generator": self.generator.get_state(), "seconds": self.seconds, "step": self.step, "of": _of(cfg)}
         torch.save(saved, f"{path}.tmp")
         os.replace(f"{path}.tmp", path)
 
-    def load(self, path: Path) -> None:
-        """Continue from `path`; the same configuration must have written it."""
+    def load(self, path: Path, cfg: TrainConfig) -> None:
+        """Continue from `path`. Raises ValueError if another configuration wrote it."""
         saved = torch.load(path, weights_only=True)
+        if saved.get("of", _of(cfg)) != _of(cfg):
+            raise ValueError(f"{path} is of another training; move it away, or write elsewhere")
         for name in ("learner", "average", "optimizer"):
             getattr(self, name).load_state_dict(saved[name])
         self.generator.set_state(saved["generator"])
         self.seconds, self.step = saved["seconds"], saved["step"]
+
+
+def _of(cfg: TrainConfig) -> str:
+    """What may not change under a training: all but how long it is."""
+    return str(asdict(replace(cfg, minutes=0.0)))
 
 
 def new_state(cfg: TrainConfig, teacher: Targets | None) -> State:
@@ -176,7 +183,7 @@ def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
         pictures = Pictures((*pictures.folders, draw_pictures(cfg.drawn, pictures.folders[0].shape[-1], cfg.seed)))
     state, checkpoint = new_state(cfg, teacher), Path(f"{out}.checkpoint")
     if checkpoint.exists():
-        state.load(checkpoint)
+        state.load(checkpoint, cfg)
     clock = saved = reported = time.monotonic()
     keep = 60 * cfg.keep_minutes or math.inf
     while state.seconds < 60 * cfg.minutes:
@@ -192,8 +199,8 @@ def train(pictures: Pictures, cfg: TrainConfig, out: Path) -> State:
             save_weights(out.with_stem(f"{out.stem}-{state.seconds // keep:.0f}"), fold_head(state.average), cfg.augment.side)
         if now - saved > cfg.checkpoint_seconds:
             saved = now
-            state.save(checkpoint)
-    state.save(checkpoint)
+            state.save(checkpoint, cfg)
+    state.save(checkpoint, cfg)
     save_weights(out, fold_head(state.average), cfg.augment.side)
     return state
 
@@ -205,9 +212,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", required=True, help="tars of KEY.jpg; may be repeated")
     parser.add_argument("--minutes", type=float, default=75.0)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", default="", help="encoder that a transformer begins as")
+    parser.add_argument("--start", default="", help="encoder that a transformer begins as: for vit-contrast")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    if bool(args.start) != (args.network == "vit-contrast"):
+        parser.error("--start is for --network vit-contrast, which needs it")
     torch.set_num_threads(args.threads)
     cfg = replace(DEFAULTS[args.network], minutes=args.minutes, start=args.start)
     print(asdict(cfg), flush=True)

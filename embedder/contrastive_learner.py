@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from curation.paths import one_line
 from embedder.contrastive_config import TrainConfig
 from embedder.copynet import CopyNet
 from embedder.encoder import load_encoder, native_bfloat16, normalise
@@ -65,7 +66,7 @@ class Learner(nn.Module):
             self.net.load_state_dict(kept)
             self.to_teacher.load_state_dict(layer.state_dict() if layer else {})
         except RuntimeError as error:
-            raise ValueError(f"a training cannot begin as another network: {error}") from error
+            raise ValueError(f"a training cannot begin as another network: {one_line(error)}") from error
 
     def forward(self, view_N3VV: Tensor) -> tuple[Tensor, Tensor]:
         """Returns unit rows: the descriptors to contrast (N, E), and the guesses of the targets (N, teacher_dim)."""

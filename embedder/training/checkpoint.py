@@ -174,17 +174,26 @@ def load(path: Path, pair: StudentTeacher, optimizer: torch.optim.Optimizer) -> 
 def loop_of(path: Path) -> dict[str, Any]:
     """What `loop` was. Raises ValueError if the file is damaged."""
     try:
-        return json.loads((path / LOOP).read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {LOOP}: {error}") from error
+        if (told := sums.read(path)) is not None:
+            sums.compare(path, told, [LOOP])
+        return dict(json.loads((path / LOOP).read_text()))
+    except (ValueError, TypeError, OSError) as error:
+        raise ValueError(f"{path} is damaged: {LOOP}: {one_line(error)}") from error
+
+
+def _compare(path: Path, rank: int, count: int) -> None:
+    """Every `count`-th file with its checksum, from the `rank`-th on; those that are read must have one."""
+    if (told := sums.read(path)) is not None:
+        names = {*told, ".metadata", LOOP, *(one.name for one in path.glob("*.distcp"))}
+        sums.compare(path, told, sorted(names)[rank::count])
 
 
 def fill(state: dict[str, Any], path: Path, *, alone: bool) -> set[str]:
     """Tensors of a checkpoint into those of `state`; the names of all that it holds. alone: by this process only. Raises
     ValueError, as `load`."""
     reader = dcp.FileSystemReader(path)
-    broken = [sums.problem(path)] if alone else _gathered(sums.problem(path, *world()))
-    if said := next(filter(None, broken), ""):
+    said, _ = _tried(lambda: _compare(path, *((0, 1) if alone else world())))
+    if said := next(filter(None, [said] if alone else _gathered(said)), ""):
         raise ValueError(f"{path} is damaged: {said}")
     try:
         held = set(reader.read_metadata().state_dict_metadata)  # its own error: `load` would look for other files and log it
@@ -199,7 +208,7 @@ def _why(error: BaseException) -> str:
     if isinstance(error, dcp.api.CheckpointException) and error.failures:
         error = next(iter(error.failures.values()))[0]
     kind, said = type(error).__name__, one_line(error)
-    return kind if said == kind else f"{kind}: {said}"
+    return said if said == kind or isinstance(error, sums.Differs) else f"{kind}: {said}"
 
 
 def found(folder: Path) -> list[Path]:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 NAME = "SHA256SUMS"
+
+
+class Differs(ValueError):
+    """A folder is not what its checksums say."""
 
 
 def of(paths: list[Path]) -> dict[str, str]:
@@ -18,19 +24,25 @@ def write(folder: Path, sums: dict[str, str]) -> None:
     (folder / NAME).write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
 
 
-def problem(folder: Path, rank: int = 0, count: int = 1) -> str:
-    """What differs from the checksums among every `count`-th file, from the `rank`-th on; "" for nothing, or where there are no
-    checksums."""
-    if not (folder / NAME).exists():
-        return ""
-    lines = (folder / NAME).read_text(errors="replace").splitlines()
-    for line in lines[rank::count]:
-        told, _, name = line.partition("  ")
+def read(folder: Path) -> dict[str, str] | None:
+    """The checksums by name; None where there are none. Raises Differs if a line names no file of the folder."""
+    if not os.path.lexists(folder / NAME):
+        return None
+    lines = [line.partition("  ") for line in (folder / NAME).read_text(errors="replace").splitlines()]
+    if any(not name or not name.isprintable() or Path(name).name != name for _, _, name in lines):
+        raise Differs(f"{NAME} cannot be read")
+    return {name: told for told, _, name in lines}
+
+
+def compare(folder: Path, sums: dict[str, str], names: Iterable[str]) -> None:
+    """Raises Differs for the first of these files that is missing, or not what was written, or of which nothing is told."""
+    for name in names:
         if not (folder / name).is_file():
-            return f"{name} is missing" if name else f"{NAME} cannot be read"
-        if _digest(folder / name) != told:
-            return f"{name} is not what was written"
-    return ""
+            raise Differs(f"{name} is missing")
+        if name not in sums:
+            raise Differs(f"{NAME} says nothing of {name}")
+        if _digest(folder / name) != sums[name]:
+            raise Differs(f"{name} is not what was written")
 
 
 def _digest(path: Path) -> str:

@@ -115,6 +115,8 @@ def test_training_writes_an_encoder_and_a_second_call_resumes(tmp_path: Path) ->
     again = train(pictures, replace(cfg, minutes=first.seconds / 60 + 0.5 / 60), out)
     assert again.step > first.step
     assert again.seconds > first.seconds
+    with pytest.raises(ValueError, match="is of another training"):
+        train(pictures, replace(cfg, lr=1.0), out)
 
 
 def test_the_average_is_kept_along_the_way(tmp_path: Path) -> None:

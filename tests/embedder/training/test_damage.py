@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -74,6 +75,29 @@ def test_a_flipped_bit_is_seen_and_older_checkpoints_have_no_checksums(whole: Pa
     (at / "__0_0.distcp").write_bytes(held)
     (at / sums.NAME).unlink()
     checkpoint.load(at, *learners(tiny(), CPU))
+
+
+def of_one(name: str, what: str) -> str:
+    return f"{hashlib.sha256(what.encode()).hexdigest()}  {name}\n"
+
+
+SUMS = {  # what SHA256SUMS holds: what is told
+    "": "SHA256SUMS says nothing of",
+    of_one("encoder.safetensors", "learned"): "SHA256SUMS says nothing of",
+    of_one("../x", "x"): "SHA256SUMS cannot be read",
+    "\n": "SHA256SUMS cannot be read",
+    of_one("a" * 300, ""): ".",
+}
+
+
+@pytest.mark.parametrize("held", SUMS)
+def test_checksums_that_were_cut_or_made_up_let_nothing_through(held: str, whole: Path, tmp_path: Path) -> None:
+    at = Path(shutil.copytree(whole, tmp_path / "copy")) / "step-00000001"
+    (at.parent / "x").write_text("x")
+    (at / sums.NAME).write_text(held)
+    for read in (lambda: checkpoint.load(at, *learners(tiny(), CPU)), lambda: teacher_of(at.parent)):
+        with pytest.raises(ValueError, match=rf"^{re.escape(str(at))} is damaged: .*{SUMS[held]}"):
+            read()
 
 
 @pytest.mark.parametrize("other", [{"depth": 1}, {"depth": 3}, {"registers": 1}])
