@@ -65,11 +65,7 @@ def losses(
     z_NE, guess_NT = seen(learner, [edited for _, edited in views], cfg)
     terms: dict[str, Tensor] = {}
     if cfg.contrast:
-        terms["contrast"] = cfg.contrast * info_nce(z_NE, cfg.temperature)
-    if cfg.contrast and cfg.locals_ and cfg.small:
-        small = [make_view(image_B3SS, cfg.small, generator)[1] for _ in range(cfg.locals_)]
-        looked_for = local_nce(seen(learner, small, cfg)[0], z_NE, cfg.temperature)
-        terms["contrast"] = (terms["contrast"] + cfg.contrast * cfg.locals_ / 2 * looked_for) / (1 + cfg.locals_ / 2)
+        terms["contrast"] = cfg.contrast * contrasted(learner, image_B3SS, z_NE, cfg, generator)
     if cfg.entropy:
         terms["entropy"] = cfg.entropy * koleo(z_NE)
     if teacher is not None:
@@ -77,6 +73,16 @@ def losses(
         target_NT = torch.cat(targets[:1] * len(views) if cfg.teach_first else targets)
         terms["teach"] = cfg.teach * (1 - (guess_NT * target_NT).sum(1)).mean()
     return terms
+
+
+def contrasted(learner: Learner, image_B3SS: Tensor, z_NE: Tensor, cfg: TrainConfig, generator: torch.Generator) -> Tensor:
+    """InfoNCE of the large views z_NE, and where there are small ones also of those: every view counts the same."""
+    own = info_nce(z_NE, cfg.temperature)
+    if not cfg.small:
+        return own
+    small = [make_view(image_B3SS, cfg.small, generator)[1] for _ in range(cfg.locals_)]
+    weight = cfg.locals_ / 2
+    return (own + weight * local_nce(seen(learner, small, cfg)[0], z_NE, cfg.temperature)) / (1 + weight)
 
 
 def seen(learner: Learner, views: list[Tensor], cfg: TrainConfig) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from embedder.augment import EDITS, GENTLE, AugmentConfig
-from embedder.contrastive import Targets, edits, learning_rate, new_state, pairs, taught_by, train, train_step
+from embedder.contrastive import Targets, edits, learning_rate, main, new_state, pairs, taught_by, train, train_step
 from embedder.contrastive_config import DEFAULTS, TrainConfig
 from embedder.contrastive_learner import elder, fold_head
 from embedder.copy_losses import info_nce, koleo, local_nce
@@ -172,3 +172,13 @@ def test_a_training_cannot_begin_as_another_network(start: str) -> None:
         new_state(replace(GOES_ON, start=start, vit=replace(VIT.vit, depth=2)), elder(start))
     with pytest.raises(ValueError, match="cannot begin as another network"):
         new_state(replace(GOES_ON, start=start), None)  # its last layer would have no place
+
+
+@pytest.mark.parametrize("words", [["--network", "vit-contrast"], ["--network", "copy", "--start", "vitti16-small"]])
+def test_a_start_is_for_the_training_that_needs_one(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["contrastive", *words, "--data", "none/", "--out", "none"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--start is for --network vit-contrast" in capsys.readouterr().err
